@@ -1,0 +1,8 @@
+"""Point clouds and dissimilarities to persistence diagrams, each filtration with its constant."""
+
+from stablerank.diagrams.alpha import AlphaPersistence
+from stablerank.diagrams.batch import DiagramBatch, check_diagrams
+from stablerank.diagrams.clouds import check_clouds
+from stablerank.diagrams.rips import RipsPersistence
+
+__all__ = ["AlphaPersistence", "DiagramBatch", "RipsPersistence", "check_clouds", "check_diagrams"]

@@ -1,0 +1,162 @@
+"""Alpha persistence of point clouds in the plane and in space, in radii (facts D1 and D3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import gudhi
+import numpy as np
+from numpy.typing import NDArray
+
+from stablerank.diagrams.batch import Diagram
+from stablerank.diagrams.clouds import check_clouds, power_of_two_scale
+from stablerank.diagrams.filtration import UNIT_ROUNDOFF, Filtration
+from stablerank.stability import (
+    BOTTLENECK,
+    HAUSDORFF,
+    ORDERED_DEATHS,
+    Bound,
+    Parallel,
+    Space,
+    StabilityError,
+)
+
+
+class AlphaPersistence(Filtration):
+    """Persistence diagrams of the alpha filtration, with radii as filtration values.
+
+    The alpha complex at radius r has the homotopy type of the union of balls of radius r around
+    the points, so two points at distance 4 merge at 2. Values are radii, never squared radii:
+    squared values have no global Lipschitz constant.
+
+    Parameters
+    ----------
+    homology_dimensions : tuple of int, default=(0, 1)
+        Each below the dimension of the space.
+    n_jobs : int, optional
+        Number of workers, as in joblib; None is 1, -1 is all cores.
+    precision : {"exact", "safe"}, default="exact"
+        GUDHI's arithmetic. "safe" is several times faster and can be off by 4e-6 (relative) on
+        tight clusters, so it has no certificate: `stability` raises.
+
+    Attributes
+    ----------
+    dimension_ : int
+        The dimension d of the space that was fitted.
+
+    Raises
+    ------
+    ValueError
+        For points outside R² and R³, and for every bad cloud, with its index.
+
+    References
+    ----------
+    .. [1] Cohen-Steiner, Edelsbrunner, Harer (2007), "Stability of persistence diagrams",
+       Discrete & Computational Geometry 37.
+    .. [2] Edelsbrunner (1995), "The union of balls and its dual shape", Discrete &
+       Computational Geometry 13.
+
+    Examples
+    --------
+    The corners of a 3 × 4 rectangle are two 3-4-5 triangles: sides enter at half their length,
+    and the diagonal closes the hole at half of 5.
+
+    >>> rectangle = [[0, 0], [3, 0], [3, 4], [0, 4]]
+    >>> diagrams = AlphaPersistence().fit_transform([rectangle])
+    >>> diagrams.diagram(0, 0)[:, 1], diagrams.diagram(0, 1)
+    (array([2. , 1.5, 1.5]), array([[2. , 2.5]]))
+    """
+
+    def __init__(
+        self,
+        homology_dimensions: Sequence[int] = (0, 1),
+        n_jobs: int | None = None,
+        precision: Literal["exact", "safe"] = "exact",
+    ) -> None:
+        self.homology_dimensions = homology_dimensions
+        self.n_jobs = n_jobs
+        self.precision = precision
+
+    def stability(self, source: Space = HAUSDORFF) -> Parallel:
+        """Bounds from the points to the diagrams, one branch a homology dimension.
+
+        Parameters
+        ----------
+        source : Space, default=HAUSDORFF
+            The metric in which points move: Hausdorff distance.
+
+        Returns
+        -------
+        Parallel
+            H0: the k-th largest death moves by at most d_H (D3). Others: d_B <= d_H (D1).
+
+        Raises
+        ------
+        StabilityError
+            For other metrics, and with ``precision="safe"``.
+
+        Notes
+        -----
+        D1: the distance functions of X and X′ differ by at most d_H(X, X′) in sup norm, their
+        sublevel sets are unions of balls, and these have the alpha complex's homotopy type.
+        D3: if d_H <= ε, every component of the union of r-balls of X meets, enlarged by ε, one
+        component of the union of (r+ε)-balls of X′, and this map is onto; so at r+ε the cloud X′
+        has no more components than X at r, and its k-th largest death is at most ε later.
+        """
+        if self.precision == "safe":
+            raise StabilityError(
+                'AlphaPersistence(precision="safe") is not certified: its values can be off by more '
+                'than rounding. Use precision="exact".'
+            )
+        if source != HAUSDORFF:
+            raise StabilityError(
+                f"AlphaPersistence knows constants from {HAUSDORFF}, not from {source}."
+            )
+        ordered = Bound(HAUSDORFF, ORDERED_DEATHS, 1.0, "D3: components map onto", "alpha")
+        theorem = "D1: Cohen-Steiner, Edelsbrunner, Harer 2007; nerve theorem"
+        bottleneck = Bound(HAUSDORFF, BOTTLENECK, 1.0, theorem, "alpha")
+        return Parallel(
+            {f"H{k}": ordered if k == 0 else bottleneck for k in self._sorted_dimensions()}
+        )
+
+    def relative_rounding(self) -> float:
+        """Each value is a root of a correctly rounded rational: a few units in the last place."""
+        return 8 * UNIT_ROUNDOFF
+
+    def _check(self, X: Any, dimension: int | None) -> list[NDArray[np.float64]]:
+        clouds = check_clouds(X, dimension=dimension)
+        d = clouds[0].shape[1]
+        if d not in (2, 3):
+            advice = (
+                "append a column of zeros" if d == 1 else "use RipsPersistence, or project first"
+            )
+            raise ValueError(
+                f"X[0] lies in R^{d}: the alpha complex is computed in R^2 and R^3 only; {advice}."
+            )
+        if max(self.homology_dimensions) >= d:
+            raise ValueError(
+                f"homology_dimensions={self.homology_dimensions!r}: points in R^{d} have no homology "
+                f"in dimension {max(self.homology_dimensions)}; ask for dimensions below {d}."
+            )
+        return clouds
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.precision not in ("exact", "safe"):
+            raise ValueError(f'precision={self.precision!r}: expected "exact" or "safe".')
+
+    def _diagrams(self, clouds: Sequence[NDArray[np.float64]]) -> list[dict[int, Diagram]]:
+        return [self._diagram(cloud) for cloud in clouds]
+
+    def _diagram(self, cloud: NDArray[np.float64]) -> dict[int, Diagram]:
+        if len(cloud) == 1:  # GUDHI knows no infinite bar here, and nothing else is to be said
+            return {k: np.empty((0, 2)) for k in self.homology_dimensions}
+        scale = power_of_two_scale(cloud)
+        complex_ = gudhi.AlphaComplex(points=cloud * scale, precision=self.precision)
+        tree = complex_.create_simplex_tree(output_squared_values=False)
+        tree.compute_persistence()
+        return {
+            k: tree.persistence_intervals_in_dimension(k).reshape(-1, 2) / scale
+            for k in self.homology_dimensions
+        }

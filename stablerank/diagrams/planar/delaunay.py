@@ -1,0 +1,328 @@
+"""Delaunay triangulation of one planar cloud: scale, sort, drop duplicates, sweep, flip.
+
+Points enter in lexicographic order, so each lies outside the convex hull of those before it and
+sees the one before: nothing has to be located. It is joined to the hull edges that it sees, and
+the triangles around it are flipped until no circle holds a point (Lawson). All signs are exact, so
+every flip is right and the sweep ends on any cloud; a budget of in-circle tests stops it on those
+(points of a parabola, in the wrong order) where it would be quadratic.
+
+Triangle t has the half-edges 4t, 4t+1, 4t+2, counterclockwise; half-edge h starts at vertex
+``origin[h]``, and ``twin[h]`` is the other half of its edge, `NO_TWIN` on the hull. Place 4t+3 is
+free for whoever comes next.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from stablerank.diagrams.planar.predicates import (
+    in_circle,
+    in_circle_bound,
+    orientation,
+    orientation_bound,
+)
+from stablerank.diagrams.planar.sorting import sort_pairs
+
+NO_TWIN = np.uint32(0xFFFFFFFF)
+OVER_BUDGET = -1
+
+_TESTS_PER_POINT = 60
+_LARGEST_EXPONENT = 200  # of coordinates after scaling; predicates.py allows 250
+_SMALLEST_EXPONENT = -250  # of their lowest bits
+
+
+@njit(cache=True, nogil=True)
+def scaling_exponent(points: NDArray[np.float64], start: int, stop: int) -> tuple[int, bool]:
+    """Find the power of two that keeps the predicates clear of overflow and underflow.
+
+    Returns
+    -------
+    exponent : int
+        Coordinates are to be multiplied by ``2**exponent``; 0 wherever possible.
+    possible : bool
+        False if the coordinates span too many orders of magnitude (about 130) for any factor, or
+        distances may be beyond the largest float.
+    """
+    largest, smallest = 0.0, np.inf
+    for i in range(start, stop):
+        for k in range(2):
+            size = abs(points[i, k])
+            largest = max(largest, size)
+            if 0.0 < size < smallest:
+                smallest = size
+    if largest == 0.0:
+        return 0, True
+    top = math.frexp(largest)[1]
+    bottom = max(math.frexp(smallest)[1] - 53, -1074)
+    exponent = 0
+    if top > _LARGEST_EXPONENT or bottom < _SMALLEST_EXPONENT:
+        exponent = _LARGEST_EXPONENT - top
+    return exponent, bottom + exponent >= _SMALLEST_EXPONENT and top <= 1020
+
+
+@njit(cache=True, nogil=True)
+def sort_points(
+    points: NDArray[np.float64],
+    start: int,
+    stop: int,
+    axis: int,
+    exponent: int,
+    xs: NDArray[np.float64],
+    ys: NDArray[np.float64],
+    index: NDArray[np.uint32],
+    keys: NDArray[np.float64],
+    tags: NDArray[np.uint32],
+    slots: NDArray[np.uint32],
+    counts: NDArray[np.uint32],
+) -> int:
+    """Write the distinct points of a cloud in lexicographic order, `axis` first: how many there are.
+
+    ``index`` tells where each was in the cloud, the first of its duplicates; ``xs`` holds
+    coordinate `axis`, ``ys`` the other, both times ``2**exponent``.
+    """
+    n = stop - start
+    for i in range(n):
+        keys[i] = points[start + i, axis]
+        tags[i] = i
+    sort_pairs(keys, tags, n, xs, index, slots, counts, False)
+    for i in range(n):
+        ys[i] = points[start + np.int64(index[i]), 1 - axis]
+    first = 0
+    while first < n:
+        last = first + 1
+        while last < n and xs[last] == xs[first]:
+            last += 1
+        if last - first > 1:
+            for i in range(first, last):
+                keys[i - first] = ys[i]
+                tags[i - first] = index[i]
+            sort_pairs(
+                keys, tags, last - first, ys[first:], index[first:], slots, counts, False
+            )
+        first = last
+    distinct = 0
+    for i in range(n):
+        if i == 0 or xs[i] != xs[distinct - 1] or ys[i] != ys[distinct - 1]:
+            xs[distinct] = xs[i]
+            ys[distinct] = ys[i]
+            index[distinct] = index[i]
+            distinct += 1
+    if exponent != 0:
+        for i in range(distinct):
+            xs[i] = math.ldexp(xs[i], exponent)
+            ys[i] = math.ldexp(ys[i], exponent)
+    return distinct
+
+
+@njit(nogil=True)
+def sweep(
+    xs: NDArray[np.float64],
+    ys: NDArray[np.float64],
+    n: int,
+    origin: NDArray[np.uint32],
+    twin: NDArray[np.uint32],
+    after: NDArray[np.uint32],
+    before: NDArray[np.uint32],
+    hull: NDArray[np.uint32],
+) -> int:
+    """Triangulate n distinct points in lexicographic order.
+
+    Parameters
+    ----------
+    xs, ys : ndarray of shape (>= n,), float64
+        Coordinates as `sort_points` leaves them.
+    origin, twin : ndarray of shape (>= 8 n,), uint32
+        The half-edges, written.
+    after, before, hull : ndarray of shape (>= n,), uint32
+        Room for the hull: the neighbours of a hull vertex, counterclockwise and clockwise, and the
+        half-edge that leaves it along the hull.
+
+    Returns
+    -------
+    int
+        How many triangles there are; 0 if all points are on a line, `OVER_BUDGET` if the budget of
+        in-circle tests ran out.
+    """
+    entered = 2
+    turn = 0.0
+    while entered < n:
+        turn = orientation(
+            xs[entered - 2], ys[entered - 2], xs[entered - 1], ys[entered - 1],
+            xs[entered], ys[entered],
+        )
+        if turn != 0.0:
+            break
+        entered += 1
+    if turn == 0.0:
+        return 0
+    n_triangles = _fan(entered, turn > 0.0, origin, twin, after, before, hull)
+
+    lowest, highest = ys[0], ys[0]
+    for i in range(1, n):
+        lowest, highest = min(lowest, ys[i]), max(highest, ys[i])
+    clear_turn = orientation_bound(xs[n - 1] - xs[0], highest - lowest)
+    clear_circle = in_circle_bound(xs[n - 1] - xs[0], highest - lowest)
+    tests = _TESTS_PER_POINT * n
+    capacity = 2 * n
+    for p in range(entered + 1, n):
+        px, py = xs[p], ys[p]
+        # Clockwise from the newest hull vertex to the last one that p sees.
+        low = np.int64(p - 1)
+        while True:
+            w = np.int64(before[low])
+            det = (xs[w] - px) * (ys[low] - py) - (ys[w] - py) * (xs[low] - px)
+            if det > clear_turn:
+                break
+            if det >= -clear_turn and orientation(xs[w], ys[w], xs[low], ys[low], px, py) >= 0.0:
+                break
+            low = w
+        # Counterclockwise from there, a triangle for each hull edge that p sees.
+        first = 4 * n_triangles
+        high = low
+        passed = low == p - 1
+        while True:
+            v = np.int64(after[high])
+            if passed:
+                det = (xs[high] - px) * (ys[v] - py) - (ys[high] - py) * (xs[v] - px)
+                if det > clear_turn or (
+                    det >= -clear_turn
+                    and orientation(xs[high], ys[high], xs[v], ys[v], px, py) >= 0.0
+                ):
+                    break
+            elif v == p - 1:
+                passed = True
+            if n_triangles >= capacity:
+                return OVER_BUDGET  # unreachable while signs are exact: no write out of bounds
+            h = 4 * n_triangles
+            below = hull[high]
+            origin[h] = p
+            origin[h + 1] = v
+            origin[h + 2] = high
+            twin[h] = NO_TWIN
+            twin[h + 1] = below
+            twin[np.int64(below)] = h + 1
+            if h == first:
+                twin[h + 2] = NO_TWIN
+            else:
+                twin[h + 2] = h - 4
+                twin[h - 4] = h + 2
+            n_triangles += 1
+            high = v
+        if first == 4 * n_triangles:
+            return OVER_BUDGET  # unreachable as well: the newest hull vertex is always in sight
+        hull[low] = first + 2
+        hull[p] = 4 * n_triangles - 4
+        after[low] = p
+        before[p] = low
+        after[p] = high
+        before[high] = p
+
+        # Around p, counterclockwise: flip the far edge (v to u) of its triangle (p, v, u) while
+        # the point beyond is in its circle. A flip keeps p at the first place of both triangles.
+        h = np.int64(first)
+        v, u = np.int64(origin[h + 1]), np.int64(origin[h + 2])
+        ux, uy = xs[u] - px, ys[u] - py
+        vx, vy = xs[v] - px, ys[v] - py
+        u_lift, v_lift = ux * ux + uy * uy, vx * vx + vy * vy
+        while True:
+            beyond = twin[h + 1]
+            if beyond != NO_TWIN:
+                tests -= 1
+                if tests < 0:
+                    return OVER_BUDGET
+                b = np.int64(beyond)
+                corner = b & 3
+                b_next = b - 2 if corner == 2 else b + 1
+                b_last = b + 2 if corner == 0 else b - 1
+                w = np.int64(origin[b_last])
+                wx, wy = xs[w] - px, ys[w] - py
+                w_lift = wx * wx + wy * wy
+                det = (
+                    u_lift * (vx * wy - wx * vy)
+                    + v_lift * (wx * uy - ux * wy)
+                    + w_lift * (ux * vy - vx * uy)
+                )
+                if det > clear_circle or (
+                    det >= -clear_circle
+                    and in_circle(xs[u], ys[u], xs[v], ys[v], xs[w], ys[w], px, py) > 0.0
+                ):
+                    s = b - corner
+                    outer, far, near = twin[h], twin[b_next], twin[b_last]
+                    # (p, v, u) and (u, v, w) become (p, w, u) and (p, v, w).
+                    origin[h + 1] = w
+                    origin[s] = p
+                    origin[s + 1] = v
+                    origin[s + 2] = w
+                    twin[h] = s + 2
+                    twin[s + 2] = h
+                    twin[h + 1] = near
+                    twin[s] = outer
+                    twin[s + 1] = far
+                    if near == NO_TWIN:
+                        hull[w] = h + 1
+                    else:
+                        twin[np.int64(near)] = h + 1
+                    if outer == NO_TWIN:
+                        hull[p] = s
+                    else:
+                        twin[np.int64(outer)] = s
+                    if far == NO_TWIN:
+                        hull[v] = s + 1
+                    else:
+                        twin[np.int64(far)] = s + 1
+                    v, vx, vy, v_lift = w, wx, wy, w_lift
+                    continue
+            following = twin[h]
+            if following == NO_TWIN:
+                break
+            h = np.int64(following) - 2
+            u, ux, uy, u_lift = v, vx, vy, v_lift
+            v = np.int64(origin[h + 1])
+            vx, vy = xs[v] - px, ys[v] - py
+            v_lift = vx * vx + vy * vy
+    return n_triangles
+
+
+@njit(nogil=True)
+def _fan(
+    p: int,
+    left: bool,
+    origin: NDArray[np.uint32],
+    twin: NDArray[np.uint32],
+    after: NDArray[np.uint32],
+    before: NDArray[np.uint32],
+    hull: NDArray[np.uint32],
+) -> int:
+    """Join point p to the points 0 .. p-1 of a line, which it is on the left or right side of."""
+    for i in range(p - 1):
+        h = 4 * i
+        origin[h] = p
+        # Counterclockwise: from the line's edge, run through forwards or backwards, to p.
+        origin[h + 1] = i if left else i + 1
+        origin[h + 2] = i + 1 if left else i
+        twin[h + 1] = NO_TWIN
+        # Edge p to i + 1 (or i) is shared with the triangle above (or below) on the line.
+        ahead, behind = (h + 2, h) if left else (h, h + 2)
+        if i + 2 < p:
+            twin[ahead] = h + 4 if left else h + 6
+            twin[h + 4 if left else h + 6] = ahead
+        else:
+            twin[ahead] = NO_TWIN
+        if i == 0:
+            twin[behind] = NO_TWIN
+        hull[i if left else i + 1] = h + 1
+    if left:
+        for i in range(p + 1):
+            after[i] = 0 if i == p else i + 1
+            before[i] = p if i == 0 else i - 1
+        hull[p - 1] = 4 * (p - 2) + 2
+        hull[p] = 0
+    else:
+        for i in range(p + 1):
+            after[i] = p if i == 0 else i - 1
+            before[i] = 0 if i == p else i + 1
+        hull[0] = 2
+        hull[p] = 4 * (p - 2)
+    return p - 1

@@ -1,0 +1,77 @@
+"""Work on many clouds at once: chunks over joblib's workers, in order, with a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from numpy.typing import NDArray
+
+from stablerank.progress import ProgressBar
+
+T = TypeVar("T")
+_CHUNKS_PER_WORKER = 8
+_POINTS_PER_CHUNK = 100_000
+
+
+def map_chunks(
+    function: Callable[[Sequence[NDArray[np.float64]]], list[T]],
+    clouds: Sequence[NDArray[np.float64]],
+    *,
+    n_jobs: int | None,
+    prefer: Literal["processes", "threads"],
+    description: str,
+) -> list[T]:
+    """Apply `function` to chunks of the clouds, by `n_jobs` workers, and collect in order.
+
+    Clouds travel in chunks of similar numbers of points, so that small clouds are not eaten by
+    the cost of sending them. GUDHI keeps the interpreter's lock, so threads give it nothing:
+    callers that use it prefer processes. A joblib backend that the user has chosen with
+    ``joblib.parallel_config`` takes precedence over `prefer`.
+
+    Parameters
+    ----------
+    function : callable
+        From a sequence of clouds to a list with one result each; picklable.
+    clouds : sequence of ndarray
+        The inputs.
+    n_jobs : int or None
+        As in joblib: None is 1 unless a ``parallel_config`` says otherwise, -1 is all cores.
+    prefer : {"processes", "threads"}
+        Which kind of worker to take where the user has not chosen.
+    description : str
+        For the progress bar.
+
+    Returns
+    -------
+    list
+        One result a cloud, in the order of the clouds.
+    """
+    sizes = [len(cloud) for cloud in clouds]
+    workers = min(effective_n_jobs(n_jobs), len(clouds))
+    n_chunks = max(sum(sizes) // _POINTS_PER_CHUNK, workers * _CHUNKS_PER_WORKER)
+    chunks = [clouds[start:stop] for start, stop in _runs(sizes, n_chunks)]
+    results: list[T] = []
+    with ProgressBar(description, len(clouds)) as progress:
+        parts = (
+            map(function, chunks)
+            if workers == 1
+            else Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")(
+                delayed(function)(chunk) for chunk in chunks
+            )
+        )
+        for part in parts:
+            results.extend(part)
+            progress.advance(len(part))
+    return results
+
+
+def _runs(sizes: Sequence[int], n_runs: int) -> list[tuple[int, int]]:
+    """Cut range(len(sizes)) into at most `n_runs` runs of about equal total size."""
+    ends = np.cumsum(sizes, dtype=np.int64)
+    targets = (ends[-1] * np.arange(1, n_runs + 1)) // n_runs
+    cuts = np.unique(np.concatenate([[0], np.searchsorted(ends, targets) + 1, [len(sizes)]]))
+    cuts = np.unique(np.minimum(cuts, len(sizes)))
+    return [(int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]

@@ -1,0 +1,154 @@
+"""The stable rank as what it is: a non-increasing step function, with its distances."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stablerank.diagrams.batch import DiagramBatch
+from stablerank.ranks.contours import Contour, bar_lengths, check_contour
+from stablerank.ranks.stable_rank import check_exponent, stable_ranks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class StableRankFunction:
+    """A stable rank t ↦ how many bars are needed to come within t of the diagram.
+
+    Parameters
+    ----------
+    jumps : array-like of shape (n_bars,)
+        The jump points t_0 >= t_1 >= … >= 0; the value on [t_k, t_{k−1}) is k.
+
+    Raises
+    ------
+    ValueError
+        If the jump points are not finite, negative or not sorted.
+
+    Examples
+    --------
+    >>> rank = StableRankFunction([5.0, 3.0])
+    >>> rank([0.0, 2.9, 3.0, 4.9, 5.0])
+    array([2, 2, 1, 1, 0])
+    """
+
+    def __init__(self, jumps: ArrayLike) -> None:
+        array = np.array(jumps, dtype=np.float64).reshape(-1)
+        if not (np.isfinite(array).all() and (array >= 0).all() and (np.diff(array) <= 0).all()):
+            raise ValueError(f"jumps={jumps!r}: expected finite numbers >= 0 that do not increase.")
+        self.jumps: NDArray[np.float64] = array[array > 0]
+        self.jumps.setflags(write=False)
+
+    def __call__(self, t: ArrayLike) -> NDArray[np.int64]:
+        """The value at every t >= 0: the number of jump points above t.
+
+        Raises
+        ------
+        ValueError
+            If a t is negative or NaN.
+        """
+        points = np.asarray(t, dtype=np.float64)
+        if not (points >= 0).all():
+            raise ValueError(f"t={t!r}: a stable rank is a function of t >= 0.")
+        values = len(self.jumps) - np.searchsorted(self.jumps[::-1], points, side="right")
+        return np.asarray(values, dtype=np.int64)
+
+    def interleaving_distance(self, other: StableRankFunction) -> float:
+        """The least ε with f(t+ε) <= g(t) and g(t+ε) <= f(t) for all t.
+
+        Between stable ranks it is the sup norm of the difference of the jump points, padded with
+        zeros: f(t+ε) <= g(t) says that the k-th jump of f is at most ε later than that of g.
+        """
+        f, g = _pad(self.jumps, other.jumps)
+        return float(np.abs(f - g).max(initial=0.0))
+
+    def lq_distance(self, other: StableRankFunction, q: float = 1.0) -> float:
+        """``(∫ |f − g|^q dt)^{1/q}``; the largest difference of values for q = ∞.
+
+        Parameters
+        ----------
+        other : StableRankFunction
+            The g.
+        q : float, default=1.0
+            Exponent, 1 <= q <= inf.
+        """
+        check_exponent(q, "q")
+        ends = np.unique(np.concatenate([[0.0], self.jumps, other.jumps]))
+        heights = np.abs(self(ends[:-1]) - other(ends[:-1])).astype(np.float64)
+        if q == math.inf or heights.max(initial=0.0) == 0.0:
+            return float(heights.max(initial=0.0))
+        largest = heights.max()
+        return float(largest * ((heights / largest) ** q @ np.diff(ends)) ** (1 / q))
+
+    def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
+        """Draw the step function and return the axes; `style` goes to ``Axes.step``."""
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            _, ax = plt.subplots()
+        ends = np.concatenate([[0.0], self.jumps[::-1]])
+        heights = np.concatenate([np.arange(len(self.jumps), 0, -1), [0]])
+        ax.step(
+            np.append(ends, ends[-1] * 1.1 + (ends[-1] == 0)),
+            np.append(heights, 0),
+            where="post",
+            **style,
+        )
+        ax.set_xlabel("t")
+        ax.set_ylabel("stable rank")
+        return ax
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StableRankFunction) and np.array_equal(self.jumps, other.jumps)
+
+    def __hash__(self) -> int:
+        return hash(self.jumps.tobytes())
+
+    def __repr__(self) -> str:
+        return f"StableRankFunction({self.jumps.tolist()})"
+
+
+def stable_rank_function(
+    diagram: ArrayLike, p: float = math.inf, contour: Contour | Literal["standard"] = "standard"
+) -> StableRankFunction:
+    """The Wasserstein stable rank of one persistence diagram, as a function.
+
+    Parameters
+    ----------
+    diagram : array-like of shape (n_bars, 2)
+        Rows (birth, death), finite; bars of length zero are ignored.
+    p : float, default=inf
+        Exponent, 1 <= p <= inf.
+    contour : "standard" or Contour, default="standard"
+        How the length of a bar is measured.
+
+    Returns
+    -------
+    StableRankFunction
+        In the unit of the filtration.
+
+    Raises
+    ------
+    ValueError
+        For bars that are infinite, NaN or die before they are born, and bad parameters.
+
+    Examples
+    --------
+    >>> stable_rank_function([[0, 3], [1, 5]], p=2)
+    StableRankFunction([5.0, 3.0])
+    """
+    check_exponent(p)
+    batch = DiagramBatch.from_diagrams([{1: diagram}])
+    lengths = bar_lengths(batch.padded(1), check_contour(contour))[0]
+    return StableRankFunction(stable_ranks(lengths, p, lengths.shape[-1]).numpy())
+
+
+def _pad(
+    f: NDArray[np.float64], g: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    width = max(len(f), len(g))
+    return np.pad(f, (0, width - len(f))), np.pad(g, (0, width - len(g)))

@@ -1,0 +1,339 @@
+"""Wasserstein stable ranks of persistence diagrams, by their jump points (facts R1 to R3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from stablerank.diagrams.batch import check_diagrams
+from stablerank.ranks.contours import UNIT_ROUNDOFF, Contour, bar_lengths, check_contour
+from stablerank.stability import (
+    BOTTLENECK,
+    ORDERED_DEATHS,
+    Bound,
+    Parallel,
+    Space,
+    StabilityError,
+)
+
+_BATCH_BARS = 2_000_000
+
+
+def stable_ranks(lengths: Tensor, p: float, n_ranks: int, max_bars: int | None = None) -> Tensor:
+    """Jump points of the Wasserstein stable ranks of a batch of diagrams.
+
+    Entry k is t_k = ``||(l[k], l[k+1], ...)||_p`` over the lengths sorted from longest to shortest:
+    the least that can be left, in the algebraic W_p distance, when k bars are kept [1]_. With p=∞
+    these are the sorted lengths.
+
+    Parameters
+    ----------
+    lengths : Tensor of shape (..., n_bars)
+        Non-negative; pad ragged diagrams with zeros.
+    p : float
+        Exponent, 1 <= p <= inf.
+    n_ranks : int
+        How many jump points, k = 0, ..., n_ranks − 1; padded with zeros.
+    max_bars : int, optional
+        Only the longest `max_bars` bars enter the tails; all by default.
+
+    Returns
+    -------
+    Tensor of shape (..., n_ranks)
+        Non-increasing along the last axis, in the unit of `lengths`. Differentiable; where a tail
+        is 0 its gradient is 0.
+
+    References
+    ----------
+    .. [1] Agerberg, Guidolin, Ren, Scolamiero (2023), "Algebraic Wasserstein distances and stable
+       homological invariants of data", arXiv:2301.06484.
+
+    Examples
+    --------
+    >>> stable_ranks(torch.tensor([3.0, 4.0]), p=2, n_ranks=3)
+    tensor([5., 3., 0.])
+    """
+    n_bars = lengths.shape[-1]
+    kept = n_bars if max_bars is None else min(n_bars, max_bars)
+    if p == math.inf:
+        kept = min(kept, n_ranks)
+    longest = torch.topk(lengths, kept, dim=-1, sorted=True).values
+    if p != math.inf and kept > 0:
+        # powers of numbers <= 1 cannot overflow; an all-zero diagram is divided by 1
+        scale = longest[..., :1].detach()
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        powers = (longest / scale) ** p
+        tails = powers.flip(-1).cumsum(-1).flip(-1)
+        positive = tails > 0
+        roots = torch.where(positive, tails, torch.ones_like(tails)) ** (1 / p)
+        longest = scale * torch.where(positive, roots, torch.zeros_like(tails))
+    longest = longest[..., :n_ranks]
+    return torch.nn.functional.pad(longest, (0, n_ranks - longest.shape[-1]))
+
+
+class StableRank(TransformerMixin, BaseEstimator):
+    """Vectors of stable ranks: for each homology dimension the jump points t_0 >= t_1 >= ….
+
+    Parameters
+    ----------
+    p : float, default=inf
+        Exponent of the algebraic Wasserstein distance, 1 <= p <= inf. ``inf`` gives the sorted
+        lengths.
+    contour : "standard" or Contour, default="standard"
+        How the length of a bar is measured.
+    n_ranks : int or dict of int to int, default=100
+        Jump points for each homology dimension; a dict gives each dimension its own number.
+    max_bars : int, optional
+        The longest bars that enter a tail when p < inf: the constant from the bottleneck distance
+        grows like ``max_bars ** (1/p)``. By default as many as the largest training diagram has,
+        in each dimension.
+
+    Attributes
+    ----------
+    homology_dimensions_ : tuple of int
+        Those of the training diagrams.
+    n_ranks_, max_bars_ : dict of int to int
+        For each homology dimension.
+    n_features_out_ : int
+        Length of the vectors.
+
+    References
+    ----------
+    .. [1] Agerberg, Guidolin, Ren, Scolamiero (2023), "Algebraic Wasserstein distances and stable
+       homological invariants of data", arXiv:2301.06484.
+
+    Examples
+    --------
+    >>> diagrams = [{0: [[0, 3], [0, 4]]}, {0: [[0, 1]]}]
+    >>> StableRank(p=2, n_ranks=3).fit_transform(diagrams)
+    array([[5., 3., 0.],
+           [1., 0., 0.]])
+    """
+
+    def __init__(
+        self,
+        p: float = math.inf,
+        contour: Contour | Literal["standard"] = "standard",
+        n_ranks: int | Mapping[int, int] = 100,
+        max_bars: int | None = None,
+    ) -> None:
+        self.p = p
+        self.contour = contour
+        self.n_ranks = n_ranks
+        self.max_bars = max_bars
+
+    def fit(self, X: Any, y: Any = None) -> StableRank:
+        """Check the parameters and remember homology dimensions and numbers of bars.
+
+        Parameters
+        ----------
+        X : DiagramBatch or list of dict of int to ndarray of shape (n_bars, 2)
+            The training diagrams.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For bad parameters.
+        """
+        check_exponent(self.p)
+        check_contour(self.contour)
+        batch = check_diagrams(X)
+        self.homology_dimensions_ = batch.homology_dimensions
+        self.n_ranks_ = {k: self._n_ranks(k) for k in self.homology_dimensions_}
+        if self.max_bars is not None and not _is_count(self.max_bars):
+            raise ValueError(f"max_bars={self.max_bars!r}: expected an integer >= 1 or None.")
+        self.max_bars_ = {
+            k: int(self.max_bars or max(1, batch.n_bars(k).max()))
+            for k in self.homology_dimensions_
+        }
+        self.n_features_out_ = sum(self.n_ranks_.values())
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float64]:
+        """Compute the vectors.
+
+        Parameters
+        ----------
+        X : DiagramBatch or list of dict of int to ndarray of shape (n_bars, 2)
+            Diagrams with at least the homology dimensions of the training diagrams.
+
+        Returns
+        -------
+        ndarray of shape (n_clouds, n_features), float64
+            Homology dimensions ascending, each non-increasing; in the unit of the filtration.
+        """
+        check_is_fitted(self, "n_ranks_")
+        batch = check_diagrams(X)
+        contour = check_contour(self.contour)
+        vectors = []
+        for dimension, n_ranks in self.n_ranks_.items():
+            out = np.empty((len(batch), n_ranks))
+            width = int(batch.n_bars(dimension).max())
+            step = max(1, _BATCH_BARS // max(width, 1))
+            for start in range(0, len(batch), step):
+                bars = batch[start : start + step].padded(dimension)
+                lengths = bar_lengths(bars, contour)
+                ranks = stable_ranks(lengths, self.p, n_ranks, self._tail(dimension))
+                out[start : start + step] = ranks.numpy()
+            vectors.append(out)
+        return np.concatenate(vectors, axis=1)
+
+    def stability(self, source: Space) -> Parallel:
+        """Bounds from the diagrams to the vector, with a constant for each coordinate.
+
+        Parameters
+        ----------
+        source : Space
+            A product, by homology dimension ("H0", "H1", …), of diagram metrics: ordered deaths,
+            bottleneck, or Wasserstein W_p with ground norm ℓ_q; or one diagram metric for all.
+
+        Returns
+        -------
+        Parallel
+            Joined into one ℓ∞ vector.
+
+        Raises
+        ------
+        StabilityError
+            For other metrics, and from the bottleneck distance where no bound holds.
+
+        Notes
+        -----
+        K is the contour's constant, B = ``max_bars_``, and t_k = ‖(l_{k+1}, …, l_B)‖_p. By
+        Minkowski |t_k − t′_k| is at most the p-norm of the differences of sorted lengths
+        k+1, …, B, and sorting does not increase p-norms, so:
+
+        - ordered deaths (H0 of alpha, Čech, Rips; births 0): each sorted length moves by at most K
+          times their bound, t_k by (B−k)^{1/p} K (R3);
+        - bottleneck: a matched length moves by at most 2K d_B, and an unmatched one is at most
+          that long: (B−k)^{1/p} 2K (R3);
+        - W_r with ground norm ℓ_q: |Δl| <= K (|Δb|+|Δd|) <= K 2^{1−1/q} ‖Δ‖_q, and a bar's
+          distance to the diagonal is l/2^{1−1/q}; in p-norm over the matching this is
+          K 2^{1−1/q} W_r for r <= p (R2), and pays (B−k)^{1/p−1/r} for r > p.
+        """
+        check_is_fitted(self, "n_ranks_")
+        branches = {}
+        parts = dict(source.parts)
+        for dimension, n_ranks in self.n_ranks_.items():
+            name = f"H{dimension}"
+            space = parts.get(name) if parts else source
+            if space is None:
+                raise StabilityError(f"StableRank was fitted on {name}, but {source} has none.")
+            factor, exponent, theorem = self._factor(space)
+            left = np.maximum(self.max_bars_[dimension] - np.arange(n_ranks), 0)
+            constants = _power_up(left, exponent) * np.where(left > 0, factor, 0.0)
+            if self.p == math.inf:
+                constants = np.full(n_ranks, factor)
+            stage = f"stable rank p={self.p:g}"
+            branches[name] = Bound.by_coordinate(space, constants, theorem, stage=stage)
+        return Parallel(branches, joined=True)
+
+    def rounding(self, X: Any, relative: float, reach: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far computed vectors can be from exact ones, for all diagrams near those given.
+
+        Parameters
+        ----------
+        X : DiagramBatch or list of dict
+            The diagrams.
+        relative : float
+            Births and deaths are right up to this relative error.
+        reach : ndarray of shape (n_clouds,)
+            How far births and deaths may have moved from those given.
+
+        Returns
+        -------
+        ndarray of shape (n_clouds,), float64
+            A bound on the error of every coordinate.
+        """
+        check_is_fitted(self, "n_ranks_")
+        batch = check_diagrams(X)
+        contour = check_contour(self.contour)
+        worst = np.zeros(len(batch))
+        for dimension in self.n_ranks_:
+            largest = batch.padded(dimension)[..., 1].max(axis=1, initial=0.0) + reach
+            # births and deaths are wrong by `relative`, which the contour multiplies by K
+            each = 2 * contour.constant * relative * largest + contour.rounding(largest)
+            if self.p != math.inf:
+                bars = self.max_bars_[dimension]
+                # p-norm over the tail of errors `each`, then its own roundings (pow: 4 u)
+                norm = bars ** (1 / self.p) * contour.constant * 2 * largest
+                each = bars ** (1 / self.p) * each + (bars + 4 * self.p + 16) * UNIT_ROUNDOFF * norm
+            worst = np.maximum(worst, each)
+        # the error bounds were computed in floating point themselves
+        return worst * (1 + 64 * UNIT_ROUNDOFF) + 1e-300
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names such as ``H1_rank12``: homology dimension and the k of t_k."""
+        check_is_fitted(self, "n_ranks_")
+        names = [f"H{d}_rank{k}" for d, n_ranks in self.n_ranks_.items() for k in range(n_ranks)]
+        return np.array(names, dtype=object)
+
+    def _factor(self, space: Space) -> tuple[float, float, str]:
+        constant = check_contour(self.contour).constant
+        inverse = 1 / self.p if self.p != math.inf else 0.0
+        if space == ORDERED_DEATHS:
+            return constant, inverse, "R3: sorted lengths follow ordered deaths"
+        if space == BOTTLENECK:
+            return 2 * constant, inverse, "R3: a length has two ends"
+        if space.metric == "wasserstein" and space.p is not None and space.q is not None:
+            inverse_q = 1 / space.q if space.q != math.inf else 0.0
+            inverse_r = 1 / space.p if space.p != math.inf else 0.0
+            factor = constant * float(_power_up(np.array(2.0), 1 - inverse_q))
+            paid = max(inverse - inverse_r, 0.0)
+            if paid:
+                paid = math.nextafter(paid, 1)
+            return factor, paid, "R2: Agerberg, Guidolin, Ren, Scolamiero 2023"
+        raise StabilityError(
+            f"StableRank knows constants from ordered deaths, bottleneck and Wasserstein distances "
+            f"between diagrams, not from {space}."
+        )
+
+    def _n_ranks(self, dimension: int) -> int:
+        value = self.n_ranks
+        if isinstance(value, Mapping):
+            if dimension not in value:
+                raise ValueError(
+                    f"n_ranks={dict(value)!r} has no entry for H{dimension}: give every homology "
+                    f"dimension of the diagrams one."
+                )
+            value = value[dimension]
+        if not _is_count(value):
+            raise ValueError(f"n_ranks={self.n_ranks!r}: expected integers >= 1.")
+        return int(value)
+
+    def _tail(self, dimension: int) -> int | None:
+        return self.max_bars_[dimension] if self.p != math.inf else None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+def check_exponent(p: Any, name: str = "p") -> None:
+    """Raise unless p is the exponent of a norm."""
+    if isinstance(p, bool) or not isinstance(p, (int, float, np.number)) or not p >= 1:
+        raise ValueError(f"{name}={p!r} is not the exponent of a norm: expected 1 <= p <= inf.")
+
+
+def _is_count(value: Any) -> bool:
+    return bool(isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1)
+
+
+def _power_up(base: NDArray[Any], exponent: float) -> NDArray[np.float64]:
+    """Powers of numbers, not below the exact ones; exact for exponents 0 and 1."""
+    power = np.power(np.asarray(base, dtype=np.float64), exponent)
+    return power if exponent in (0.0, 1.0) else power * (1 + 16 * UNIT_ROUNDOFF)

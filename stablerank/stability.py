@@ -1,0 +1,550 @@
+"""Constants, from the points to the logits: what is Lipschitz, between which metrics, and why.
+
+A :class:`Bound` says that one stage is Lipschitz from one :class:`Space` to another; a
+:class:`StabilityChain` composes bounds and refuses to compose what does not fit. Nothing here
+has a default constant: a stage that cannot name its own raises :class:`StabilityError`.
+
+All products and sums of constants are rounded up, so a chain's constant is an upper bound in
+floating point too.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class StabilityError(ValueError):
+    """A stage has no proven constant for what it was asked, or two bounds do not fit."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """A kind of object together with the metric in which distances are measured.
+
+    Parameters
+    ----------
+    kind : str
+        ``"points"``, ``"diagram"``, ``"vector"``, or ``"product"`` for objects side by side.
+    metric : str
+        For points ``"hausdorff"``, ``"per-point"`` (largest ℓ2 displacement of a point),
+        ``"per-coordinate"`` or ``"frobenius"``; for diagrams ``"bottleneck"``, ``"wasserstein"``
+        or ``"ordered deaths"`` (largest difference between k-th largest deaths, all births being
+        0, fact D3); for vectors ``"linf"`` or ``"l2"``.
+    p, q : float, optional
+        Exponent and ground norm of a Wasserstein metric; given for ``"wasserstein"`` only.
+    parts : tuple of (str, Space), optional
+        The named components of a product.
+
+    Examples
+    --------
+    >>> print(Space("diagram", "wasserstein", p=2.0, q=float("inf")))
+    diagram[wasserstein p=2 q=inf]
+    """
+
+    kind: str
+    metric: str = ""
+    p: float | None = None
+    q: float | None = None
+    parts: tuple[tuple[str, Space], ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.metric == "wasserstein") != (self.p is not None and self.q is not None):
+            raise ValueError(
+                f"Space({self.kind!r}, {self.metric!r}): a Wasserstein metric, and no other, names "
+                f"its exponent p and its ground norm q; got p={self.p!r}, q={self.q!r}."
+            )
+        for name, exponent in (("p", self.p), ("q", self.q)):
+            if exponent is not None and not exponent >= 1:
+                raise ValueError(
+                    f"{name}={exponent!r} is not the exponent of a norm: expected >= 1."
+                )
+
+    @classmethod
+    def product(cls, parts: Mapping[str, Space]) -> Space:
+        """Objects side by side, by name; a distance is one number for each name."""
+        return cls("product", parts=tuple(parts.items()))
+
+    def __str__(self) -> str:
+        if self.parts:
+            return " × ".join(f"{name}:{space}" for name, space in self.parts)
+        exponents = f" p={self.p:g} q={self.q:g}" if self.p is not None else ""
+        return f"{self.kind}[{self.metric}{exponents}]"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; exponents as strings, since JSON has no infinity."""
+        data: dict[str, Any] = {"kind": self.kind}
+        if self.metric:
+            data["metric"] = self.metric
+        if self.p is not None:
+            data["p"], data["q"] = str(self.p), str(self.q)
+        if self.parts:
+            data["parts"] = [[name, space.to_dict()] for name, space in self.parts]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Space:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            data["kind"],
+            data.get("metric", ""),
+            float(data["p"]) if "p" in data else None,
+            float(data["q"]) if "q" in data else None,
+            tuple((name, cls.from_dict(space)) for name, space in data.get("parts", [])),
+        )
+
+
+HAUSDORFF = Space("points", "hausdorff")
+SUP = Space("matrix", "sup")
+PER_POINT = Space("points", "per-point")
+PER_COORDINATE = Space("points", "per-coordinate")
+FROBENIUS = Space("points", "frobenius")
+BOTTLENECK = Space("diagram", "bottleneck")
+ORDERED_DEATHS = Space("diagram", "ordered deaths")
+LINF = Space("vector", "linf")
+L2 = Space("vector", "l2")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One stage is Lipschitz: ``d_target(f(x), f(x')) <= constant * d_source(x, x')``.
+
+    Parameters
+    ----------
+    source, target : Space
+        From which metric to which.
+    constant : float
+        The proven upper bound; finite and not negative. With `constants` it is their maximum.
+    theorem : str
+        What it rests on.
+    stage : str, default=""
+        The name of the stage, for tables.
+    constants : tuple of float, optional
+        One constant for each coordinate of a vector-valued stage: coordinate i moves by at most
+        ``constants[i] * d_source``.
+    coordinatewise : bool, default=False
+        Coordinate i of the output depends on coordinate i of the input alone, with constant
+        ``constants[i]``; so constants of an earlier stage multiply coordinate by coordinate.
+
+    Raises
+    ------
+    StabilityError
+        If a constant is NaN, infinite or negative.
+    """
+
+    source: Space
+    target: Space
+    constant: float
+    theorem: str
+    stage: str = ""
+    constants: tuple[float, ...] | None = None
+    coordinatewise: bool = False
+
+    def __post_init__(self) -> None:
+        values = (self.constant, *(self.constants or ()))
+        if not all(math.isfinite(value) and value >= 0 for value in values):
+            raise StabilityError(
+                f"{self.stage or 'a stage'}: a Lipschitz constant must be finite and not negative, "
+                f"got {self.constant!r} from {self.source} to {self.target}."
+            )
+        if self.constants is not None and self.constant < max(self.constants, default=0.0):
+            raise StabilityError(
+                f"{self.stage or 'a stage'}: constant {self.constant!r} is below the largest of "
+                f"its coordinates' constants, {max(self.constants)!r}."
+            )
+        if self.coordinatewise and (self.constants is None or self.source != self.target):
+            raise StabilityError(
+                "A coordinatewise bound needs constants and one space on both sides."
+            )
+
+    @classmethod
+    def by_coordinate(
+        cls,
+        source: Space,
+        constants: NDArray[np.float64] | Sequence[float],
+        theorem: str,
+        *,
+        stage: str = "",
+        coordinatewise: bool = False,
+    ) -> Bound:
+        """A bound into ℓ∞ that knows the constant of each coordinate."""
+        values = tuple(float(value) for value in constants)
+        return cls(source, LINF, max(values, default=0.0), theorem, stage, values, coordinatewise)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data: dict[str, Any] = {
+            "source": self.source.to_dict(),
+            "target": self.target.to_dict(),
+            "constant": self.constant,
+            "theorem": self.theorem,
+            "stage": self.stage,
+        }
+        if self.constants is not None:
+            data["constants"] = list(self.constants)
+            data["coordinatewise"] = self.coordinatewise
+        return data
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Bounds side by side, one a branch: the homology dimensions, or several filtrations.
+
+    Parameters
+    ----------
+    branches : dict of str to Bound or StabilityChain
+        All start either from one common space, or from the parts of a product of the same names.
+    joined : bool, default=False
+        Whether the branches end in one concatenated vector (all in the same norm) rather than in
+        a product.
+    """
+
+    branches: Mapping[str, Bound | StabilityChain]
+    joined: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.branches:
+            raise StabilityError("Parallel needs at least one branch.")
+        if self.joined:
+            targets = {branch.target for branch in self.branches.values()}
+            if len(targets) > 1 or next(iter(targets)).kind != "vector":
+                raise StabilityError(
+                    "Only vectors in one norm can be joined, got "
+                    + ", ".join(f"{n}: {b.target}" for n, b in self.branches.items())
+                    + ". Convert them explicitly."
+                )
+
+    def source_fits(self, space: Space) -> bool:
+        """Whether the branches can start from `space`."""
+        if space.parts:
+            return dict(space.parts) == {n: b.source for n, b in self.branches.items()}
+        return all(branch.source == space for branch in self.branches.values())
+
+    @property
+    def source(self) -> Space:
+        """The common space, or the product of the branches' spaces."""
+        sources = {name: branch.source for name, branch in self.branches.items()}
+        first = next(iter(sources.values()))
+        if all(space == first for space in sources.values()) and first.kind == "points":
+            return first
+        return Space.product(sources)
+
+    @property
+    def target(self) -> Space:
+        """The joined vector, or the product of the branches' spaces."""
+        if self.joined:
+            return next(iter(self.branches.values())).target
+        return Space.product({name: branch.target for name, branch in self.branches.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "branches": {
+                name: (
+                    branch if isinstance(branch, StabilityChain) else StabilityChain(branch)
+                ).to_list()
+                for name, branch in self.branches.items()
+            },
+            "joined": self.joined,
+        }
+
+
+Element: TypeAlias = Bound | Parallel
+_Reach: TypeAlias = float | NDArray[np.float64] | dict[str, Any]
+
+
+class StabilityChain:
+    """Bounds one after the other: the end-to-end constant and what each part of it rests on.
+
+    Parameters
+    ----------
+    *elements : Bound, Parallel or StabilityChain
+        In the order of the flow; chains are flattened.
+
+    Raises
+    ------
+    StabilityError
+        If the target of an element is not the source of the next; both are named.
+
+    Examples
+    --------
+    >>> chain = StabilityChain(
+    ...     Bound(HAUSDORFF, BOTTLENECK, 1.0, "D1", "alpha"),
+    ...     Bound(BOTTLENECK, LINF, 2.0, "R3", "sorted lengths"),
+    ... )
+    >>> chain.constant
+    2.0
+    """
+
+    def __init__(self, *elements: Bound | Parallel | StabilityChain) -> None:
+        flat: list[Element] = []
+        for element in elements:
+            flat.extend(element.elements if isinstance(element, StabilityChain) else [element])
+        for before, after in itertools.pairwise(flat):
+            fits = (
+                after.source_fits(before.target)
+                if isinstance(after, Parallel)
+                else after.source == before.target
+            )
+            if not fits:
+                raise StabilityError(
+                    f"Cannot compose: {_stage_name(before)} ends in {before.target}, but "
+                    f"{_stage_name(after)} starts from {after.source}. Insert an explicit "
+                    f"conversion between the two, if there is one."
+                )
+        self.elements: tuple[Element, ...] = tuple(flat)
+
+    @property
+    def source(self) -> Space:
+        """Where the chain starts."""
+        return self._nonempty()[0].source
+
+    @property
+    def target(self) -> Space:
+        """Where the chain ends."""
+        return self._nonempty()[-1].target
+
+    @property
+    def constant(self) -> float:
+        """The end-to-end constant, rounded up; of a vector the largest over its coordinates."""
+        return _largest(self._reach())
+
+    @property
+    def constants(self) -> NDArray[np.float64] | None:
+        """The constant of each output coordinate, when the last stages know them; else None."""
+        reach = self._reach()
+        return reach.copy() if isinstance(reach, np.ndarray) else None
+
+    def then(self, *elements: Bound | Parallel | StabilityChain) -> StabilityChain:
+        """This chain followed by `elements`."""
+        return StabilityChain(*self.elements, *elements)
+
+    def __len__(self) -> int:
+        return len(self.elements)
+
+    def __iter__(self) -> Iterator[Element]:
+        return iter(self.elements)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StabilityChain) and self.to_list() == other.to_list()
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Plain data for JSON."""
+        return [element.to_dict() for element in self.elements]
+
+    def to_json(self) -> str:
+        """The chain as JSON text; floats round-trip exactly."""
+        return json.dumps(self.to_list(), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> StabilityChain:
+        """The inverse of :meth:`to_json`; every check of the constructors runs again."""
+        return cls._from_list(json.loads(text))
+
+    @classmethod
+    def _from_list(cls, data: Sequence[Mapping[str, Any]]) -> StabilityChain:
+        return cls(*(_element_from_dict(entry) for entry in data))
+
+    def __str__(self) -> str:
+        rows = [("stage", "from", "to", "constant", "rests on"), *self._rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = [
+            "  ".join([*(c.ljust(w) for c, w in zip(r[:4], widths, strict=True)), r[4]])
+            for r in rows
+        ]
+        lines.insert(1, "  ".join("─" * w for w in [*widths, 40]))
+        return "\n".join([*lines, f"end to end: {self.constant:.6g}"])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{n}</th>" for n in ("stage", "from", "to", "constant", "rests on"))
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self._rows()
+        )
+        return (
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody><tfoot><tr>"
+            f'<td colspan="3">end to end</td><td>{self.constant:.6g}</td><td></td>'
+            "</tr></tfoot></table>"
+        )
+
+    def _rows(self, prefix: str = "") -> list[tuple[str, str, str, str, str]]:
+        rows = []
+        for element in self.elements:
+            if isinstance(element, Parallel):
+                for name, branch in element.branches.items():
+                    chain = branch if isinstance(branch, StabilityChain) else StabilityChain(branch)
+                    rows.extend(chain._rows(f"{prefix}{name} · "))
+            else:
+                constant = f"{element.constant:.6g}"
+                if element.constants and min(element.constants) < element.constant:
+                    constant = f"{min(element.constants):.6g} … {constant}"
+                rows.append(
+                    (
+                        prefix + (element.stage or "bound"),
+                        str(element.source),
+                        str(element.target),
+                        constant,
+                        element.theorem,
+                    )
+                )
+        return rows
+
+    def _reach(self, start: _Reach = 1.0) -> _Reach:
+        self._nonempty()
+        for element in self.elements:
+            start = _push(start, element)
+        return start
+
+    def _nonempty(self) -> tuple[Element, ...]:
+        if not self.elements:
+            raise StabilityError("An empty chain has no space and no constant.")
+        return self.elements
+
+
+def conversion(source: Space, target: Space, *, dimension: int | None = None) -> Bound:
+    """The explicit bound between two metrics on the same kind of object.
+
+    Parameters
+    ----------
+    source, target : Space
+        ``per-coordinate -> per-point`` costs √d in R^d (D6); ``per-point -> hausdorff`` and
+        ``frobenius -> per-point`` cost 1; ``wasserstein -> bottleneck`` costs 1;
+        ``linf -> l2`` costs √k on k coordinates; ``l2 -> linf`` costs 1.
+    dimension : int, optional
+        The d or k above, where it is needed.
+
+    Returns
+    -------
+    Bound
+
+    Raises
+    ------
+    StabilityError
+        If no conversion between the two is known, or its dimension is missing.
+    """
+    key = (source.kind, source.metric, target.kind, target.metric)
+    if key in _FREE_CONVERSIONS:
+        return Bound(source, target, 1.0, _FREE_CONVERSIONS[key], "conversion")
+    if key in _ROOT_CONVERSIONS:
+        if dimension is None or dimension < 1:
+            raise StabilityError(
+                f"The conversion from {source} to {target} costs the root of the dimension: "
+                "give it."
+            )
+        return Bound(source, target, sqrt_up(dimension), _ROOT_CONVERSIONS[key], "conversion")
+    raise StabilityError(f"There is no conversion from {source} to {target}.")
+
+
+_FREE_CONVERSIONS = {
+    ("points", "per-point", "points", "hausdorff"): "each point has its moved self within ε",
+    ("points", "frobenius", "points", "per-point"): "no point moves further than all do together",
+    ("diagram", "wasserstein", "diagram", "bottleneck"): "ℓ∞ ≤ ℓq on bars, and on matchings",
+    ("vector", "l2", "vector", "linf"): "ℓ∞ ≤ ℓ2",
+}
+_ROOT_CONVERSIONS = {
+    ("points", "per-coordinate", "points", "per-point"): "D6: ℓ2 ≤ √d ℓ∞ in R^d",
+    ("vector", "linf", "vector", "l2"): "ℓ2 ≤ √k ℓ∞ on k coordinates",
+}
+
+
+def multiply_up(a: Any, b: Any) -> Any:
+    """``a * b`` for non-negative factors, rounded towards +inf (exact zeros stay zero)."""
+    product = np.multiply(a, b)
+    return np.where(
+        product == 0,
+        np.where((np.asarray(a) == 0) | (np.asarray(b) == 0), 0.0, 5e-324),
+        np.nextafter(product, np.inf),
+    )
+
+
+def sqrt_up(value: float) -> float:
+    """An upper bound of the square root; exact for perfect squares of integers."""
+    root = math.sqrt(value)
+    return root if root.is_integer() and root * root == value else math.nextafter(root, math.inf)
+
+
+def _stage_name(element: Element) -> str:
+    if isinstance(element, Bound):
+        return element.stage or "a bound"
+    return "parallel(" + ", ".join(element.branches) + ")"
+
+
+def _largest(reach: _Reach) -> float:
+    if isinstance(reach, dict):
+        return max(_largest(part) for part in reach.values())
+    return float(np.max(reach, initial=0.0))
+
+
+def _push(reach: _Reach, element: Element) -> _Reach:
+    if isinstance(element, Parallel):
+        parts = {
+            name: _push_branch(reach[name] if isinstance(reach, dict) else reach, branch)
+            for name, branch in element.branches.items()
+        }
+        return _join(parts, element.target) if element.joined else parts
+    if element.coordinatewise:
+        constants = np.asarray(element.constants)
+        if isinstance(reach, np.ndarray) and reach.shape != constants.shape:
+            raise StabilityError(
+                f"{_stage_name(element)} acts on {constants.size} coordinates, but the stages "
+                f"before it give {reach.size}."
+            )
+        return np.asarray(multiply_exact_or_up(reach, constants))
+    incoming = _largest(reach)
+    if element.constants is not None:
+        return np.asarray(multiply_exact_or_up(incoming, np.asarray(element.constants)))
+    return float(multiply_exact_or_up(incoming, element.constant))
+
+
+def multiply_exact_or_up(a: Any, b: Any) -> Any:
+    """Like :func:`multiply_up`, but exact where a factor is 1 (so chains of ones stay at 1)."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    return np.where(a == 1.0, b, np.where(b == 1.0, a, multiply_up(a, b)))
+
+
+def _push_branch(reach: _Reach, branch: Bound | StabilityChain) -> _Reach:
+    return branch._reach(reach) if isinstance(branch, StabilityChain) else _push(reach, branch)
+
+
+def _join(parts: dict[str, _Reach], target: Space) -> _Reach:
+    if target == LINF:
+        if all(isinstance(part, np.ndarray) for part in parts.values()):
+            return np.concatenate([np.asarray(part) for part in parts.values()])
+        return max(_largest(part) for part in parts.values())
+    squares = 0.0
+    for part in parts.values():
+        squares = float(
+            np.nextafter(squares + float(multiply_up(_largest(part), _largest(part))), np.inf)
+        )
+    return float(np.nextafter(math.sqrt(squares), np.inf))
+
+
+def _element_from_dict(data: Mapping[str, Any]) -> Element:
+    if "branches" in data:
+        return Parallel(
+            {name: StabilityChain._from_list(branch) for name, branch in data["branches"].items()},
+            bool(data["joined"]),
+        )
+    constants = data.get("constants")
+    return Bound(
+        Space.from_dict(data["source"]),
+        Space.from_dict(data["target"]),
+        float(data["constant"]),
+        str(data["theorem"]),
+        str(data.get("stage", "")),
+        None if constants is None else tuple(float(value) for value in constants),
+        bool(data.get("coordinatewise", False)),
+    )
