@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -45,7 +46,7 @@ class ProgressBar:
         self._task: TaskID | None = None
 
     def __enter__(self) -> ProgressBar:
-        self._start = time.monotonic()
+        self._start, self._done = time.monotonic(), 0
         return self
 
     def __exit__(
@@ -56,12 +57,15 @@ class ProgressBar:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+            self._bar = None
 
     def advance(self, steps: int = 1) -> None:
         """Count `steps` more as done."""
         self._done += steps
         if self._bar is None and time.monotonic() - self._start > _PATIENCE_SECONDS:
             console = Console(stderr=True)
+            # rich calls any stream a terminal where FORCE_COLOR is set, as in most CI logs
+            terminal = sys.stderr is not None and sys.stderr.isatty()
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -69,7 +73,7 @@ class ProgressBar:
                 TimeRemainingColumn(),
                 console=console,
                 transient=True,
-                disable=not (console.is_terminal or console.is_jupyter),
+                disable=not (terminal or console.is_jupyter),
             )
             self._task = self._bar.add_task(self._description, total=self._total)
             self._bar.start()

@@ -57,16 +57,20 @@ class Space:
     parts: tuple[tuple[str, Space], ...] = ()
 
     def __post_init__(self) -> None:
-        if (self.metric == "wasserstein") != (self.p is not None and self.q is not None):
+        named = [exponent is not None for exponent in (self.p, self.q)]
+        if not all(named) if self.metric == "wasserstein" else any(named):
             raise ValueError(
                 f"Space({self.kind!r}, {self.metric!r}): a Wasserstein metric, and no other, names "
                 f"its exponent p and its ground norm q; got p={self.p!r}, q={self.q!r}."
             )
         for name, exponent in (("p", self.p), ("q", self.q)):
-            if exponent is not None and not exponent >= 1:
+            if exponent is None:
+                continue
+            if not exponent >= 1:  # NaN fails this too
                 raise ValueError(
                     f"{name}={exponent!r} is not the exponent of a norm: expected >= 1."
                 )
+            object.__setattr__(self, name, float(exponent))
 
     @classmethod
     def product(cls, parts: Mapping[str, Space]) -> Space:
@@ -128,7 +132,7 @@ class Bound:
     stage : str, default=""
         The name of the stage, for tables.
     constants : tuple of float, optional
-        One constant for each coordinate of a vector-valued stage: coordinate i moves by at most
+        One constant for each coordinate of a stage that ends in ℓ∞: coordinate i moves by at most
         ``constants[i] * d_source``.
     coordinatewise : bool, default=False
         Coordinate i of the output depends on coordinate i of the input alone, with constant
@@ -137,7 +141,7 @@ class Bound:
     Raises
     ------
     StabilityError
-        If a constant is NaN, infinite or negative.
+        If a constant is NaN, infinite or negative, or `constants` do not fit the rest.
     """
 
     source: Space
@@ -149,17 +153,30 @@ class Bound:
     coordinatewise: bool = False
 
     def __post_init__(self) -> None:
-        values = (self.constant, *(self.constants or ()))
-        if not all(math.isfinite(value) and value >= 0 for value in values):
-            raise StabilityError(
-                f"{self.stage or 'a stage'}: a Lipschitz constant must be finite and not negative, "
-                f"got {self.constant!r} from {self.source} to {self.target}."
-            )
-        if self.constants is not None and self.constant < max(self.constants, default=0.0):
-            raise StabilityError(
-                f"{self.stage or 'a stage'}: constant {self.constant!r} is below the largest of "
-                f"its coordinates' constants, {max(self.constants)!r}."
-            )
+        stage = self.stage or "a stage"
+        # Adding 0.0 turns -0.0 into 0.0: equal bounds have equal JSON.
+        object.__setattr__(self, "constant", float(self.constant) + 0.0)
+        if self.constants is not None:
+            values = tuple(float(value) + 0.0 for value in self.constants)
+            object.__setattr__(self, "constants", values)
+        for i, value in enumerate((self.constant, *(self.constants or ()))):
+            if not (math.isfinite(value) and value >= 0):
+                coordinate = f" for coordinate {i - 1}" if i else ""
+                raise StabilityError(
+                    f"{stage}: a Lipschitz constant must be finite and not negative, got {value!r}"
+                    f"{coordinate} from {self.source} to {self.target}."
+                )
+        if self.constants is not None:
+            if self.target != LINF:  # in other norms the coordinates' constants do not tell enough
+                raise StabilityError(
+                    f"{stage}: constants of single coordinates need the target {LINF}, got "
+                    f"{self.target}."
+                )
+            if self.constant != max(self.constants, default=0.0):
+                raise StabilityError(
+                    f"{stage}: constant {self.constant!r} is not the largest of its coordinates' "
+                    f"constants, {max(self.constants, default=0.0)!r}."
+                )
         if self.coordinatewise and (self.constants is None or self.source != self.target):
             raise StabilityError(
                 "A coordinatewise bound needs constants and one space on both sides."
@@ -213,6 +230,7 @@ class Parallel:
     def __post_init__(self) -> None:
         if not self.branches:
             raise StabilityError("Parallel needs at least one branch.")
+        object.__setattr__(self, "branches", dict(self.branches))  # nobody changes it behind us
         if self.joined:
             targets = {branch.target for branch in self.branches.values()}
             if len(targets) > 1 or next(iter(targets)).kind != "vector":
@@ -233,8 +251,8 @@ class Parallel:
         """The common space, or the product of the branches' spaces."""
         sources = {name: branch.source for name, branch in self.branches.items()}
         first = next(iter(sources.values()))
-        if all(space == first for space in sources.values()) and first.kind == "points":
-            return first
+        if all(space == first for space in sources.values()) and first.kind != "diagram":
+            return first  # equal diagram spaces are those of several homology dimensions
         return Space.product(sources)
 
     @property
@@ -314,7 +332,10 @@ class StabilityChain:
 
     @property
     def constant(self) -> float:
-        """The end-to-end constant, rounded up; of a vector the largest over its coordinates."""
+        """The end-to-end constant, rounded up; of a vector the largest over its coordinates.
+
+        Infinite if the product of the constants is beyond float64: still an upper bound.
+        """
         return _largest(self._reach())
 
     @property
@@ -349,14 +370,27 @@ class StabilityChain:
 
     @classmethod
     def from_json(cls, text: str) -> StabilityChain:
-        """The inverse of :meth:`to_json`; every check of the constructors runs again."""
-        return cls._from_list(json.loads(text))
+        """The inverse of :meth:`to_json`; every check of the constructors runs again.
+
+        Raises
+        ------
+        StabilityError
+            If the text is anything else.
+        """
+        try:
+            return cls._from_list(json.loads(text))
+        except StabilityError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise StabilityError(f"This is not the JSON of a stability chain: {error!r}") from error
 
     @classmethod
     def _from_list(cls, data: Sequence[Mapping[str, Any]]) -> StabilityChain:
         return cls(*(_element_from_dict(entry) for entry in data))
 
     def __str__(self) -> str:
+        if not self.elements:
+            return "StabilityChain()"
         rows = [("stage", "from", "to", "constant", "rests on"), *self._rows()]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = [
@@ -369,6 +403,8 @@ class StabilityChain:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        if not self.elements:
+            return "<p>StabilityChain()</p>"
         head = "".join(f"<th>{n}</th>" for n in ("stage", "from", "to", "constant", "rests on"))
         body = "".join(
             "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
@@ -439,7 +475,7 @@ def conversion(source: Space, target: Space, *, dimension: int | None = None) ->
     if key in _FREE_CONVERSIONS:
         return Bound(source, target, 1.0, _FREE_CONVERSIONS[key], "conversion")
     if key in _ROOT_CONVERSIONS:
-        if dimension is None or dimension < 1:
+        if dimension is None or not dimension >= 1:
             raise StabilityError(
                 f"The conversion from {source} to {target} costs the root of the dimension: "
                 "give it."
@@ -462,18 +498,18 @@ _ROOT_CONVERSIONS = {
 
 def multiply_up(a: Any, b: Any) -> Any:
     """``a * b`` for non-negative factors, rounded towards +inf (exact zeros stay zero)."""
-    product = np.multiply(a, b)
-    return np.where(
-        product == 0,
-        np.where((np.asarray(a) == 0) | (np.asarray(b) == 0), 0.0, 5e-324),
-        np.nextafter(product, np.inf),
-    )
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # inf is an upper bound; 0 * inf is 0 here
+        above = np.nextafter(np.multiply(a, b), np.inf)
+    return np.where((a == 0) | (b == 0), 0.0, above)
 
 
 def sqrt_up(value: float) -> float:
     """An upper bound of the square root; exact for perfect squares of integers."""
     root = math.sqrt(value)
-    return root if root.is_integer() and root * root == value else math.nextafter(root, math.inf)
+    if root.is_integer() and int(root) ** 2 == value:  # in integers: root * root may round
+        return root
+    return math.nextafter(root, math.inf)
 
 
 def _stage_name(element: Element) -> str:
@@ -526,10 +562,9 @@ def _join(parts: dict[str, _Reach], target: Space) -> _Reach:
         return max(_largest(part) for part in parts.values())
     squares = 0.0
     for part in parts.values():
-        squares = float(
-            np.nextafter(squares + float(multiply_up(_largest(part), _largest(part))), np.inf)
-        )
-    return float(np.nextafter(math.sqrt(squares), np.inf))
+        square = float(multiply_up(_largest(part), _largest(part)))
+        squares = math.nextafter(squares + square, math.inf)
+    return math.nextafter(math.sqrt(squares), math.inf)
 
 
 def _element_from_dict(data: Mapping[str, Any]) -> Element:

@@ -104,10 +104,10 @@ class AlphaPersistence(Filtration):
         component of the union of (r+ε)-balls of X′, and this map is onto; so at r+ε the cloud X′
         has no more components than X at r, and its k-th largest death is at most ε later.
         """
-        if self.precision == "safe":
+        if self.precision != "exact":
             raise StabilityError(
-                'AlphaPersistence(precision="safe") is not certified: its values can be off by more '
-                'than rounding. Use precision="exact".'
+                f"AlphaPersistence(precision={self.precision!r}) is not certified: its values can "
+                f'be off by more than rounding. Use precision="exact".'
             )
         if source != HAUSDORFF:
             raise StabilityError(
@@ -136,8 +136,9 @@ class AlphaPersistence(Filtration):
             )
         if max(self.homology_dimensions) >= d:
             raise ValueError(
-                f"homology_dimensions={self.homology_dimensions!r}: points in R^{d} have no homology "
-                f"in dimension {max(self.homology_dimensions)}; ask for dimensions below {d}."
+                f"homology_dimensions={self.homology_dimensions!r}: points in R^{d} have no "
+                f"homology in dimension {max(self.homology_dimensions)}; ask for dimensions below "
+                f"{d}."
             )
         return clouds
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stablerank.files import write_atomically
 
 Diagram = NDArray[np.float64]
 """A persistence diagram: float64 array of shape (n_bars, 2), a row (birth, death) a bar."""
@@ -18,7 +22,8 @@ class DiagramBatch:
 
     Bars of length zero and the one infinite bar of H0 are not listed: they carry no information
     about lengths, and every filtration of this package drops them in the same way. Within a
-    diagram the bars stand longest first (then by birth), so equal diagrams are equal arrays.
+    diagram the bars stand longest first (then by birth and death), so equal diagrams are equal
+    arrays.
 
     Parameters
     ----------
@@ -30,7 +35,10 @@ class DiagramBatch:
     Raises
     ------
     ValueError
-        If arrays do not fit together, or a bar is not finite, or dies before it is born.
+        If arrays do not fit together, or a bar is not finite, or dies before it is born; the
+        message names the cloud.
+    TypeError
+        If a homology dimension or an offset is not an integer, or a bar is not real numbers.
 
     See Also
     --------
@@ -54,20 +62,25 @@ class DiagramBatch:
     ) -> None:
         if not bars or set(bars) != set(offsets):
             raise ValueError(
-                f"bars has homology dimensions {sorted(bars)}, offsets has {sorted(offsets)}: both "
+                f"bars has homology dimensions {list(bars)}, offsets has {list(offsets)}: both "
                 f"need the same, and at least one."
             )
+        for dimension in bars:
+            _check_dimension(dimension)
         self.bars: dict[int, NDArray[np.float64]] = {}
         self.offsets: dict[int, NDArray[np.int64]] = {}
         counts = set()
         for dimension in sorted(bars):
-            flat = np.asarray(bars[dimension], dtype=np.float64).reshape(-1, 2)
-            ends = np.asarray(offsets[dimension], dtype=np.int64)
+            flat = _as_bars(bars[dimension], f"bars[{dimension}]")
+            ends = np.asarray(offsets[dimension])
             _check_flat(flat, ends, dimension)
-            self.bars[dimension], self.offsets[dimension] = _canonical(flat, ends)
+            key = int(dimension)
+            self.bars[key], self.offsets[key] = _canonical(flat, ends.astype(np.int64))
             counts.add(len(ends) - 1)
         if len(counts) > 1:
-            raise ValueError(f"Homology dimensions have different numbers of clouds: {counts}.")
+            raise ValueError(
+                f"Homology dimensions have different numbers of clouds: {sorted(counts)}."
+            )
         self._n_clouds = counts.pop()
 
     @classmethod
@@ -94,18 +107,33 @@ class DiagramBatch:
         ValueError
             If there is no cloud, a dimension is missing, a bar is NaN, dies before it is born, or
             is infinite without being the one of H0; the message names the cloud.
+        TypeError
+            If a diagram is not a dict of integers to arrays of real numbers.
         """
         if len(diagrams) == 0:
             raise ValueError("diagrams is empty: there is no cloud in it.")
+        for i, diagram in enumerate(diagrams):
+            if not isinstance(diagram, Mapping):
+                raise TypeError(
+                    f"diagrams[{i}] is a {type(diagram).__name__}: expected a dict from homology "
+                    f"dimension to an array of bars, such as {{0: [[0, 2]], 1: []}}."
+                )
         if homology_dimensions is None:
-            homology_dimensions = sorted(diagrams[0])
+            homology_dimensions = list(diagrams[0])
+            for i, diagram in enumerate(diagrams):
+                if set(diagram) - set(homology_dimensions):
+                    raise ValueError(
+                        f"diagrams[{i}] has homology dimensions {list(diagram)}, diagrams[0] has "
+                        f"{homology_dimensions}. Give every cloud the same, or say which to take "
+                        f"by homology_dimensions."
+                    )
         bars, offsets = {}, {}
         for dimension in homology_dimensions:
             arrays = []
             for i, diagram in enumerate(diagrams):
                 if dimension not in diagram:
                     raise ValueError(
-                        f"diagrams[{i}] has homology dimensions {sorted(diagram)}, H{dimension} is "
+                        f"diagrams[{i}] has homology dimensions {list(diagram)}, H{dimension} is "
                         f"missing. Give an empty array where a diagram has no bars."
                     )
                 arrays.append(_finite_bars(diagram[dimension], i, dimension))
@@ -120,8 +148,10 @@ class DiagramBatch:
 
     def diagram(self, i: int, dimension: int) -> Diagram:
         """The diagram of cloud `i` in one homology dimension, shape (n_bars, 2); a view."""
-        i = range(self._n_clouds)[i]
         ends = self._offsets(dimension)
+        if not -self._n_clouds <= i < self._n_clouds:
+            raise IndexError(f"There is no cloud {i} in this batch of {self._n_clouds}.")
+        i %= self._n_clouds
         return self.bars[dimension][ends[i] : ends[i + 1]]
 
     def n_bars(self, dimension: int) -> NDArray[np.int64]:
@@ -141,6 +171,8 @@ class DiagramBatch:
         """
         counts = self.n_bars(dimension)
         width = int(counts.max(initial=0)) if n_bars is None else n_bars
+        if width < 0:
+            raise ValueError(f"n_bars={n_bars!r}: expected a number of bars, 0 or more.")
         out = np.zeros((self._n_clouds, width, 2))
         slots = np.arange(width) < counts[:, None]
         rows = self._offsets(dimension)[:-1, None] + np.arange(width)
@@ -171,35 +203,52 @@ class DiagramBatch:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an npz file without pickled objects; nothing half-written is left behind."""
-        from stablerank.files import write_atomically
-
-        arrays = {"homology_dimensions": np.array(self.homology_dimensions, dtype=np.int64)}
+        arrays: dict[str, NDArray[Any]] = {
+            "homology_dimensions": np.array(self.homology_dimensions, dtype=np.int64)
+        }
         for dimension in self.homology_dimensions:
-            arrays[f"bars_{dimension}"] = self.bars[dimension]  # type: ignore[assignment]
+            arrays[f"bars_{dimension}"] = self.bars[dimension]
             arrays[f"offsets_{dimension}"] = self.offsets[dimension]
         with write_atomically(path) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DiagramBatch:
-        """Read what :meth:`save` wrote; nothing in the file is run."""
-        with np.load(path, allow_pickle=False) as file:
-            if "homology_dimensions" not in file:
-                raise ValueError(f"{os.fspath(path)} holds no DiagramBatch.")
-            dimensions = [int(dimension) for dimension in file["homology_dimensions"]]
-            return cls(
-                {dimension: file[f"bars_{dimension}"] for dimension in dimensions},
-                {dimension: file[f"offsets_{dimension}"] for dimension in dimensions},
-            )
+        """Read what :meth:`save` wrote; nothing in the file is run.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, or holds anything else.
+        """
+        with open(path, "rb") as file:  # np.load would leave it open when it is no archive
+            try:
+                with np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
+                    dimensions = arrays["homology_dimensions"].tolist()
+                    return cls(
+                        {dimension: arrays[f"bars_{dimension}"] for dimension in dimensions},
+                        {dimension: arrays[f"offsets_{dimension}"] for dimension in dimensions},
+                    )
+            except _DAMAGE as error:
+                raise ValueError(f"{os.fspath(path)} holds no DiagramBatch: {error}") from error
 
     def __len__(self) -> int:
         return self._n_clouds
 
     def __getitem__(self, index: Any) -> Any:
         """An int gives one cloud, a dict of dimension to diagram; all else gives a batch."""
-        if isinstance(index, (int, np.integer)):
+        if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
             return {d: self.diagram(int(index), d).copy() for d in self.homology_dimensions}
-        chosen = np.arange(self._n_clouds)[np.asarray(index) if isinstance(index, list) else index]
+        if isinstance(index, list):
+            index = np.asarray(index) if index else np.empty(0, dtype=np.int64)
+        chosen = np.arange(self._n_clouds)[index]
+        if chosen.ndim != 1:
+            raise IndexError(
+                "A batch has one axis, its clouds: index it with an int, a slice, a list of ints, "
+                "or a mask."
+            )
         bars, offsets = {}, {}
         for dimension in self.homology_dimensions:
             counts = self.n_bars(dimension)[chosen]
@@ -236,12 +285,35 @@ class DiagramBatch:
 
 
 def check_diagrams(X: Any, name: str = "X") -> DiagramBatch:
-    """The door for diagrams: a :class:`DiagramBatch`, or a list of dicts as it yields them."""
+    """The door for diagrams: a :class:`DiagramBatch`, or the clouds it yields, in a list.
+
+    Parameters
+    ----------
+    X : DiagramBatch, or sequence of dict of int to array-like of shape (n_bars, 2)
+        A dict a cloud from homology dimension to bars, the same dimensions for all: what
+        scikit-learn makes of a batch when it splits one.
+    name : str, default="X"
+        The argument's name, for messages.
+
+    Returns
+    -------
+    DiagramBatch
+
+    Raises
+    ------
+    TypeError
+        If `X` is neither.
+    ValueError
+        If there is no cloud, or as :meth:`DiagramBatch.from_diagrams`.
+    """
     if isinstance(X, DiagramBatch):
         if len(X) == 0:
             raise ValueError(f"{name} is an empty DiagramBatch: there is no cloud in it.")
         return X
-    if isinstance(X, (list, tuple)) and X and all(isinstance(item, Mapping) for item in X):
+    sequence = isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1)
+    if sequence and len(X) == 0:
+        raise ValueError(f"{name} is empty: there is no cloud in it.")
+    if sequence and all(isinstance(item, Mapping) for item in X):
         return DiagramBatch.from_diagrams(X)
     raise TypeError(
         f"{name} is a {type(X).__name__}; expected a DiagramBatch, or a list with one dict a cloud "
@@ -250,56 +322,100 @@ def check_diagrams(X: Any, name: str = "X") -> DiagramBatch:
     )
 
 
+# What reading a hostile or half-written archive can raise, from zipfile, zlib, NumPy and ourselves.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _check_dimension(dimension: Any) -> None:
+    if not isinstance(dimension, (int, np.integer)) or isinstance(dimension, bool):
+        raise TypeError(f"{dimension!r} is no homology dimension: expected an integer >= 0.")
+    if dimension < 0:
+        raise ValueError(f"{dimension!r} is no homology dimension: expected an integer >= 0.")
+
+
+def _as_bars(bars: Any, where: str) -> NDArray[np.float64]:
+    try:
+        flat = np.asarray(bars)
+    except ValueError:
+        raise ValueError(f"{where} is ragged: expected (n_bars, 2), a row a bar.") from None
+    if flat.size == 0:
+        return np.empty((0, 2))
+    if flat.dtype.kind not in "fiu":
+        raise TypeError(f"{where} has dtype {flat.dtype}: births and deaths are real numbers.")
+    if flat.ndim != 2 or flat.shape[1] != 2:
+        raise ValueError(
+            f"{where} has shape {flat.shape}: expected (n_bars, 2), a row (birth, death) a bar."
+        )
+    return flat.astype(np.float64, copy=False)
+
+
 def _check_flat(flat: NDArray[np.float64], ends: NDArray[np.int64], dimension: int) -> None:
+    if ends.dtype.kind not in "iu":
+        raise TypeError(f"H{dimension}: offsets have dtype {ends.dtype}, expected integers.")
     if ends.ndim != 1 or len(ends) == 0 or ends[0] != 0 or ends[-1] != len(flat):
         raise ValueError(
-            f"H{dimension}: offsets must run from 0 to the number of bars, {len(flat)}; got {ends!r}."
+            f"H{dimension}: offsets must run from 0 to the number of bars, {len(flat)}; got "
+            f"{ends!r}."
         )
-    if (np.diff(ends) < 0).any():
+    if (ends[1:] < ends[:-1]).any():
         raise ValueError(f"H{dimension}: offsets must not decrease.")
-    bad = np.flatnonzero(~(np.isfinite(flat).all(axis=1) & (flat[:, 0] <= flat[:, 1])))
-    if bad.size:
-        cloud = int(np.searchsorted(ends, bad[0], side="right")) - 1
+    bad = _first_bad_bar(flat)
+    if bad is not None:
+        cloud = int(np.searchsorted(ends, bad, side="right")) - 1
         raise ValueError(
-            f"Cloud {cloud} has the bar {flat[bad[0]].tolist()} in H{dimension}: expected a finite "
+            f"Cloud {cloud} has the bar {flat[bad].tolist()} in H{dimension}: expected a finite "
             f"birth <= death."
         )
+
+
+def _first_bad_bar(flat: NDArray[np.float64]) -> int | None:
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflowing length is bad as well
+        lengths = flat[:, 1] - flat[:, 0]
+    bad = np.flatnonzero(~(np.isfinite(flat).all(axis=1) & (lengths >= 0) & (lengths < np.inf)))
+    return int(bad[0]) if bad.size else None
 
 
 def _canonical(
     flat: NDArray[np.float64], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Drop bars of length zero; sort each diagram longest first, then by birth."""
+    """Drop bars of length zero; sort each diagram longest first, then by birth and death."""
     clouds = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
     lengths = flat[:, 1] - flat[:, 0]
     kept = np.flatnonzero(lengths > 0)
-    order = kept[np.lexsort((flat[kept, 0], -lengths[kept], clouds[kept]))]
+    bars = flat[kept]
+    order = np.lexsort((bars[:, 1], bars[:, 0], -lengths[kept], clouds[kept]))
     counts = np.bincount(clouds[kept], minlength=len(ends) - 1)
-    return flat[order], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return bars[order], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _finite_bars(bars: Any, cloud: int, dimension: int) -> NDArray[np.float64]:
-    flat = np.asarray(bars, dtype=np.float64)
-    if flat.size == 0:
-        return np.empty((0, 2))
-    if flat.ndim != 2 or flat.shape[1] != 2:
-        raise ValueError(
-            f"diagrams[{cloud}] has an array of shape {flat.shape} in H{dimension}: expected "
-            f"(n_bars, 2), a row (birth, death) a bar."
-        )
+    where = f"diagrams[{cloud}]"
+    flat = _as_bars(bars, f"{where} in H{dimension}")
     infinite = np.isposinf(flat[:, 1]) & np.isfinite(flat[:, 0])
     allowed = 1 if dimension == 0 else 0
     if infinite.sum() > allowed:
         raise ValueError(
-            f"diagrams[{cloud}] has {infinite.sum()} infinite bars in H{dimension}, expected at most "
+            f"{where} has {infinite.sum()} infinite bars in H{dimension}, expected at most "
             f"{allowed}: only the last component of a cloud lives for ever. Remove essential "
             f"classes, the same way for every cloud, before building a batch."
         )
     flat = flat[~infinite]
-    bad = np.flatnonzero(~(np.isfinite(flat).all(axis=1) & (flat[:, 0] <= flat[:, 1])))
-    if bad.size:
+    bad = _first_bad_bar(flat)
+    if bad is not None:
         raise ValueError(
-            f"diagrams[{cloud}] has the bar {flat[bad[0]].tolist()} in H{dimension}: expected "
-            f"finite numbers, birth <= death."
+            f"{where} has the bar {flat[bad].tolist()} in H{dimension}: expected finite numbers, "
+            f"birth <= death."
         )
     return flat

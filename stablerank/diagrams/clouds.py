@@ -5,6 +5,7 @@ NaN or infinity inside GUDHI's alpha complex kills the process (fact D9), so not
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ from numpy.typing import NDArray
 Cloud = NDArray[np.float64]
 """A point cloud: float64 array of shape (n_points, d)."""
 
-_ADVICE = (
+LARGEST_COORDINATE = 2.0**1000
+"""About 1e301: distances between points within it are finite in float64."""
+
+_EXPECTED = (
     "Expected a list of (n_points, d) arrays, or one 3-D array of shape (n_clouds, n_points, d)."
 )
 
@@ -24,8 +28,9 @@ def check_clouds(X: Any, *, name: str = "X", dimension: int | None = None) -> li
     Parameters
     ----------
     X : sequence of array-like of shape (n_points, d), or array of shape (n_clouds, n_points, d)
-        Real numbers or integers; NumPy arrays, nested lists, data frames, CPU tensors. The number
-        of points may differ from cloud to cloud, the dimension d may not.
+        Real numbers or integers; NumPy arrays, nested lists, data frames, tensors. The number of
+        points may differ from cloud to cloud, the dimension d may not. Booleans are refused: they
+        are a mask more often than coordinates.
     name : str, default="X"
         The argument's name, for messages.
     dimension : int, optional
@@ -39,33 +44,16 @@ def check_clouds(X: Any, *, name: str = "X", dimension: int | None = None) -> li
     Raises
     ------
     ValueError
-        For anything else; the message names the index of the first bad cloud and what to do.
+        If there is no cloud, or one has no points, NaN, infinite or masked coordinates,
+        coordinates beyond 2^1000, integers beyond 2^53, a wrong shape or another dimension than
+        the first; the message names the index of the first bad cloud and what to do.
     TypeError
-        If `X` is no sequence at all, a sparse matrix, or holds strings, objects or complex numbers.
+        If `X` is no sequence, or what it holds is not numbers: sparse matrices, strings, objects,
+        booleans, complex numbers, or floats that float64 cannot hold.
     """
-    if isinstance(X, (str, bytes, dict)) or np.isscalar(X) or X is None:
-        raise TypeError(f"{name} is a {type(X).__name__}. {_ADVICE}")
-    if hasattr(X, "tocsr"):
-        raise TypeError(f"{name} is a sparse matrix; point clouds are dense. {_ADVICE}")
-    if hasattr(X, "ndim") and hasattr(X, "shape") and getattr(X, "dtype", None) != object:
-        if X.ndim == 2:
-            raise ValueError(
-                f"{name} is one 2-D array of shape {tuple(X.shape)}: a single cloud, or a table? "
-                f"Wrap a single cloud in a list: [{name}]. {_ADVICE}"
-            )
-        if X.ndim != 3:
-            raise ValueError(f"{name} has {X.ndim} dimension(s), shape {tuple(X.shape)}. {_ADVICE}")
-    try:
-        n_clouds = len(X)
-    except TypeError:
-        raise TypeError(f"{name} is a {type(X).__name__} without a length. {_ADVICE}") from None
-    if n_clouds == 0:
-        raise ValueError(f"{name} is empty: there is no cloud in it. {_ADVICE}")
-    if hasattr(X, "iloc"):
-        raise TypeError(f"{name} is a data frame: one table is one cloud. {_ADVICE}")
     clouds: list[Cloud] = []
-    for i in range(n_clouds):
-        cloud = _check_cloud(X[i], f"{name}[{i}]")
+    for i, item in enumerate(check_list(X, name=name, expected=_EXPECTED)):
+        cloud = _check_cloud(item, f"{name}[{i}]")
         expected, why = (
             (dimension, "the dimension that was fitted")
             if dimension is not None
@@ -80,48 +68,109 @@ def check_clouds(X: Any, *, name: str = "X", dimension: int | None = None) -> li
     return clouds
 
 
-def _check_cloud(cloud: Any, where: str) -> Cloud:
-    if hasattr(cloud, "tocsr"):
-        raise TypeError(
-            f"{where} is a sparse matrix; point clouds are dense. Call .toarray() on it."
-        )
-    if hasattr(cloud, "detach") and hasattr(cloud, "cpu"):  # a tensor, possibly on a device
-        cloud = cloud.detach().cpu()
+def check_list(X: Any, *, name: str, expected: str) -> list[Any]:
+    """The items of a list-like `X`, in its order.
+
+    Parameters
+    ----------
+    X : Any
+        A list, a tuple, an array or tensor with an item for each entry of its first axis, or
+        whatever else has a length and an order.
+    name, expected : str
+        The argument's name, and a sentence on what it should be, for messages.
+
+    Returns
+    -------
+    list
+
+    Raises
+    ------
+    TypeError
+        If `X` has no length or no order, or is text, a dict or a sparse matrix.
+    ValueError
+        If `X` is empty, or an array of numbers that is not 3-D.
+    """
+    if X is None or isinstance(X, (str, bytes, Mapping, Set)) or np.isscalar(X):
+        raise TypeError(f"{name} is a {type(X).__name__}. {expected}")
+    if hasattr(X, "tocsr"):
+        raise TypeError(f"{name} is a sparse matrix: call .toarray() on it. {expected}")
+    holds_objects = getattr(getattr(X, "dtype", None), "kind", None) == "O"
+    if hasattr(X, "ndim") and hasattr(X, "shape") and not holds_objects:
+        if X.ndim == 2:
+            raise ValueError(
+                f"{name} is one 2-D array of shape {tuple(X.shape)}: a single input, or a table? "
+                f"Wrap a single one in a list: [{name}]. {expected}"
+            )
+        if X.ndim != 3:
+            raise ValueError(
+                f"{name} has {X.ndim} dimension(s), shape {tuple(X.shape)}. {expected}"
+            )
     try:
-        array = np.asarray(cloud)
+        n_items = len(X)
+    except TypeError:
+        raise TypeError(f"{name} is a {type(X).__name__} without a length. {expected}") from None
+    if n_items == 0:
+        raise ValueError(f"{name} is empty: there is nothing in it. {expected}")
+    return list(X)  # iterated, not indexed: the index of a data frame's column is not 0, 1, 2
+
+
+def check_table(item: Any, where: str, advice: str) -> NDArray[np.float64]:
+    """One 2-D array of real numbers as C-contiguous float64; NaN and infinity pass.
+
+    Parameters
+    ----------
+    item : array-like of shape (n_rows, n_columns)
+        What float64 holds exactly: floats up to 64 bits, or integers up to 2^53.
+    where, advice : str
+        Its place in the input, and what to say about a wrong shape, for messages.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_columns), float64
+        At least one row and one column.
+
+    Raises
+    ------
+    TypeError
+        If it is sparse, text, an object, or its numbers are not real.
+    ValueError
+        If it is not 2-D, ragged, empty, masked, or has integers beyond 2^53.
+    """
+    if item is None or isinstance(item, (str, bytes, Mapping, Set)):
+        raise TypeError(f"{where} is a {type(item).__name__}: {advice}")
+    if hasattr(item, "tocsr"):
+        raise TypeError(f"{where} is a sparse matrix: call .toarray() on it.")
+    if hasattr(item, "detach") and hasattr(item, "cpu"):  # a tensor, possibly on a device
+        item = item.detach().cpu()
+    if np.ma.is_masked(item):
+        raise ValueError(f"{where} has masked entries: fill or drop them before transform.")
+    try:
+        array = np.asarray(item)
     except ValueError:
         raise ValueError(
-            f"{where} has rows of different lengths: every point needs the same number of "
-            f"coordinates."
+            f"{where} has rows of different lengths, or entries that are no numbers: {advice}"
+        ) from None
+    except (TypeError, RuntimeError, OverflowError) as error:
+        raise TypeError(
+            f"{where} is a {type(item).__name__} that NumPy cannot read: {error}"
         ) from None
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         raise TypeError(
-            f"{where} has dtype {array.dtype}: expected real coordinates that float64 holds exactly "
-            f"(floats up to 64 bits, or integers). Convert it to numbers first."
+            f"{where} has dtype {array.dtype}: expected real numbers that float64 holds exactly "
+            f"(floats up to 64 bits, or integers). Convert it first."
         )
+    if array.size == 0 and array.ndim in (1, 2):
+        if array.ndim == 2 and array.shape[0] > 0:
+            raise ValueError(f"{where} has rows without entries (shape {array.shape}): {advice}")
+        raise ValueError(f"{where} is empty. Drop empty inputs before transform.")
     if array.ndim != 2:
-        raise ValueError(
-            f"{where} has shape {array.shape}: expected 2 dimensions, (n_points, d). A cloud of m "
-            f"points on a line is an (m, 1) array."
-        )
-    if array.shape[0] == 0:
-        raise ValueError(f"{where} is empty: it has no points. Drop empty clouds before transform.")
-    if array.shape[1] == 0:
-        raise ValueError(f"{where} has points without coordinates (shape {array.shape}).")
-    if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and np.abs(array).max() > 2**53:
+        raise ValueError(f"{where} has shape {array.shape}: {advice}")
+    if array.dtype.kind in "iu" and max(int(array.max()), -int(array.min())) > 2**53:
         raise ValueError(
             f"{where} has integers beyond 2^53, which float64 cannot hold exactly. Subtract an "
-            f"offset from all points, or convert to float64 yourself."
+            f"offset, or convert to float64 yourself."
         )
-    converted = np.ascontiguousarray(array, dtype=np.float64)
-    bad = np.flatnonzero(~np.isfinite(converted).all(axis=1))
-    if bad.size:
-        raise ValueError(
-            f"{where} has {bad.size} of {len(converted)} points with NaN or infinite coordinates "
-            f"(first: point {bad[0]}). Persistence needs finite points: repair or drop them before "
-            f"transform."
-        )
-    return converted
+    return np.ascontiguousarray(array, dtype=np.float64)
 
 
 def power_of_two_scale(cloud: Cloud) -> float:
@@ -137,3 +186,26 @@ def power_of_two_scale(cloud: Cloud) -> float:
     exponent = int(np.frexp(largest)[1])
     # 2^1023 is the largest power of two: subnormal clouds are lifted as far as it goes.
     return 1.0 if abs(exponent) <= 60 else float(np.ldexp(1.0, min(-exponent, 1023)))
+
+
+def _check_cloud(item: Any, where: str) -> Cloud:
+    cloud = check_table(
+        item,
+        where,
+        "expected 2 dimensions, (n_points, d), the same number of coordinates for every point. A "
+        "cloud of m points on a line is an (m, 1) array.",
+    )
+    bad = np.flatnonzero(~np.isfinite(cloud).all(axis=1))
+    if bad.size:
+        raise ValueError(
+            f"{where} has {bad.size} of {len(cloud)} points with NaN or infinite coordinates "
+            f"(first: point {bad[0]}). Persistence needs finite points: repair or drop them before "
+            f"transform."
+        )
+    far = np.flatnonzero((np.abs(cloud) > LARGEST_COORDINATE).any(axis=1))
+    if far.size:
+        raise ValueError(
+            f"{where} has coordinates beyond 2^1000 (first: point {far[0]}), between which "
+            f"distances overflow. Divide all clouds by one number."
+        )
+    return cloud

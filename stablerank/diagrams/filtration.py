@@ -27,6 +27,7 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
 
     homology_dimensions: Sequence[int]
     n_jobs: int | None
+    dimension_: int | None
     _workers: Literal["processes", "threads"] = "processes"
 
     def fit(self, X: Any, y: Any = None) -> Any:
@@ -71,6 +72,7 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
             If a cloud is empty, not finite or of another dimension; its index is named.
         """
         check_is_fitted(self, "dimension_")
+        self._check_parameters()  # set_params may have changed them since fit
         clouds = self._check(X, self.dimension_)
         diagrams = map_chunks(
             self._diagrams,
@@ -87,7 +89,11 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def relative_rounding(self) -> float:
-        """A bound on the relative error with which births and deaths are computed."""
+        """A bound on the relative error with which births and deaths are computed.
+
+        It holds for values above 1e-140 times the largest coordinate of the cloud, and above the
+        subnormal numbers; smaller values are off by less than that (squares underflow).
+        """
 
     @abstractmethod
     def _check(self, X: Any, dimension: int | None) -> list[NDArray[np.float64]]: ...
@@ -100,12 +106,16 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
         if (
             not isinstance(dimensions, (tuple, list))
             or not dimensions
+            or not all(_is_integer(k) and k >= 0 for k in dimensions)
             or len(set(dimensions)) < len(dimensions)
-            or not all(isinstance(k, (int, np.integer)) and k >= 0 for k in dimensions)
         ):
             raise ValueError(
                 f"homology_dimensions={dimensions!r}: expected a tuple of different integers >= 0, "
                 f"such as (0, 1)."
+            )
+        if self.n_jobs is not None and not (_is_integer(self.n_jobs) and self.n_jobs != 0):
+            raise ValueError(
+                f"n_jobs={self.n_jobs!r}: expected a number of workers, -1 for all cores, or None."
             )
 
     def _sorted_dimensions(self) -> list[int]:
@@ -117,3 +127,7 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
         tags.input_tags.three_d_array = True
         tags.requires_fit = True
         return tags
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

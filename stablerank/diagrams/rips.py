@@ -10,9 +10,15 @@ from gudhi.sklearn import RipsPersistence as GudhiRips
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist, squareform
+from sklearn.exceptions import NotFittedError
 
 from stablerank.diagrams.batch import Diagram
-from stablerank.diagrams.clouds import check_clouds, power_of_two_scale
+from stablerank.diagrams.clouds import (
+    check_clouds,
+    check_list,
+    check_table,
+    power_of_two_scale,
+)
 from stablerank.diagrams.filtration import UNIT_ROUNDOFF, Filtration
 from stablerank.stability import (
     BOTTLENECK,
@@ -24,6 +30,8 @@ from stablerank.stability import (
     Space,
     StabilityError,
 )
+
+_EXPECTED = "Expected a list of square (n_points, n_points) arrays."
 
 
 class RipsPersistence(Filtration):
@@ -121,8 +129,8 @@ class RipsPersistence(Filtration):
             source = expected
         if source != expected:
             raise StabilityError(
-                f"RipsPersistence(metric={self.metric!r}) knows constants from {expected}, not from "
-                f"{source}."
+                f"RipsPersistence(metric={self.metric!r}) knows constants from {expected}, not "
+                f"from {source}."
             )
         constant = 2.0 if source == HAUSDORFF else 1.0
         theorem = (
@@ -142,7 +150,13 @@ class RipsPersistence(Filtration):
 
     def relative_rounding(self) -> float:
         """The rounding of a Euclidean distance in R^d; dissimilarities are taken as they are."""
-        return (self.dimension_ + 8) * UNIT_ROUNDOFF if self.dimension_ is not None else 0.0
+        if self.metric == "precomputed":
+            return 0.0
+        if getattr(self, "dimension_", None) is None:  # not fitted, or fitted for another metric
+            raise NotFittedError(
+                "RipsPersistence does not know the dimension of the space: fit it."
+            )
+        return (self.dimension_ + 8) * UNIT_ROUNDOFF
 
     def _check(self, X: Any, dimension: int | None) -> list[NDArray[np.float64]]:
         if self.metric == "euclidean":
@@ -158,14 +172,15 @@ class RipsPersistence(Filtration):
         return [self._diagram(cloud) for cloud in clouds]
 
     def _diagram(self, cloud: NDArray[np.float64]) -> dict[int, Diagram]:
-        scale = power_of_two_scale(cloud)
-        if self.metric == "euclidean":
-            condensed = pdist(cloud * scale)
-        else:
-            condensed = squareform(cloud * scale, checks=False)
         diagrams = {k: np.empty((0, 2)) for k in self.homology_dimensions}
         if len(cloud) == 1:
             return diagrams
+        if self.metric == "euclidean":
+            scale = power_of_two_scale(cloud)
+            condensed = pdist(cloud * scale)
+        else:  # nothing is squared: the entries themselves are the values
+            scale = 1.0
+            condensed = squareform(cloud, checks=False)
         if 0 in diagrams:
             deaths = linkage(condensed, method="single")[:, 2] / scale
             diagrams[0] = np.column_stack([np.zeros_like(deaths), deaths])
@@ -198,39 +213,45 @@ def check_dissimilarities(X: Any, *, name: str = "X") -> list[NDArray[np.float64
     Raises
     ------
     ValueError
-        For anything else, naming the index of the matrix and the entry.
+        If there is no matrix, or one is not square, not symmetric, not finite, negative or not
+        zero on its diagonal; the message names the index of the matrix and the entry.
+    TypeError
+        If `X` is no sequence, or what it holds is not real numbers.
     """
-    matrices = []
-    if hasattr(X, "__len__") and len(X) == 0:
-        raise ValueError(f"{name} is empty: there is no matrix in it.")
-    for i, matrix in enumerate(X):
-        where = f"{name}[{i}]"
-        (array,) = _rename(matrix, where)
-        if array.shape[0] != array.shape[1]:
-            raise ValueError(
-                f"{where} has shape {array.shape}: a dissimilarity matrix is square. For points "
-                f'use metric="euclidean".'
-            )
-        if np.diagonal(array).any():
-            k = int(np.flatnonzero(np.diagonal(array))[0])
-            raise ValueError(f"{where}[{k}, {k}] is {array[k, k]!r}: the diagonal must be zero.")
-        if (array < 0).any():
-            k, j = np.argwhere(array < 0)[0]
-            raise ValueError(
-                f"{where}[{k}, {j}] is {array[k, j]!r}: dissimilarities are not negative."
-            )
-        if not np.array_equal(array, array.T):
-            k, j = np.argwhere(array != array.T)[0]
-            raise ValueError(
-                f"{where} is not symmetric: [{k}, {j}] is {array[k, j]!r}, [{j}, {k}] is "
-                f"{array[j, k]!r}. Symmetrise it, e.g. by np.maximum(D, D.T)."
-            )
-        matrices.append(array)
-    return matrices
+    items = check_list(X, name=name, expected=_EXPECTED)
+    return [_check_dissimilarity(item, f"{name}[{i}]") for i, item in enumerate(items)]
 
 
-def _rename(matrix: Any, where: str) -> list[NDArray[np.float64]]:
-    try:
-        return check_clouds([matrix], name="X")
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("X[0]", where)) from None
+def _check_dissimilarity(item: Any, where: str) -> NDArray[np.float64]:
+    matrix = check_table(item, where, "expected a square (n_points, n_points) matrix.")
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(
+            f"{where} has shape {matrix.shape}: a dissimilarity matrix is square. For points use "
+            f'metric="euclidean".'
+        )
+    not_finite, negative = ~np.isfinite(matrix), matrix < 0
+    if not_finite.any():
+        raise ValueError(
+            f"{where}{_entry(matrix, not_finite)}: dissimilarities are finite. For points that are "
+            f"not connected take a number larger than all others."
+        )
+    if negative.any():
+        raise ValueError(f"{where}{_entry(matrix, negative)}: dissimilarities are not negative.")
+    on_diagonal = np.diag(np.diagonal(matrix) != 0)
+    if on_diagonal.any():
+        raise ValueError(f"{where}{_entry(matrix, on_diagonal)}: the diagonal must be zero.")
+    asymmetric = matrix != matrix.T
+    if asymmetric.any():
+        raise ValueError(
+            f"{where} is not symmetric: {_entry(matrix, asymmetric)}, "
+            f"{_entry(matrix.T, asymmetric, transposed=True)}. Symmetrise it, e.g. by "
+            f"np.maximum(D, D.T)."
+        )
+    return matrix
+
+
+def _entry(matrix: NDArray[np.float64], mask: NDArray[np.bool_], transposed: bool = False) -> str:
+    """Name the first entry where `mask` is true, with its value."""
+    row, column = (int(i) for i in np.argwhere(mask)[0])
+    value = float(matrix[row, column])
+    return f"[{column}, {row}] is {value!r}" if transposed else f"[{row}, {column}] is {value!r}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
 
 from stablerank.progress import ProgressBar
@@ -55,13 +57,16 @@ def map_chunks(
     chunks = [clouds[start:stop] for start, stop in _runs(sizes, n_chunks)]
     results: list[T] = []
     with ProgressBar(description, len(clouds)) as progress:
-        parts = (
-            map(function, chunks)
-            if workers == 1
-            else Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")(
+        parts: Iterable[list[T]]
+        if workers == 1:
+            parts = map(function, chunks)
+        else:
+            # multiprocessing, which a user may have chosen, can only hand over all at the end
+            backend, _ = get_active_backend(prefer=prefer)
+            return_as = "generator" if backend.supports_return_generator else "list"
+            parts = Parallel(n_jobs=workers, prefer=prefer, return_as=return_as)(
                 delayed(function)(chunk) for chunk in chunks
             )
-        )
         for part in parts:
             results.extend(part)
             progress.advance(len(part))
@@ -74,4 +79,4 @@ def _runs(sizes: Sequence[int], n_runs: int) -> list[tuple[int, int]]:
     targets = (ends[-1] * np.arange(1, n_runs + 1)) // n_runs
     cuts = np.unique(np.concatenate([[0], np.searchsorted(ends, targets) + 1, [len(sizes)]]))
     cuts = np.unique(np.minimum(cuts, len(sizes)))
-    return [(int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [(int(a), int(b)) for a, b in itertools.pairwise(cuts)]

@@ -1,1 +1,20 @@
-"""."""
+"""Lipschitz networks: layers with constants, and the classifier that is built of them."""
+
+from stablerank.nn.activations import Abs, GroupSort, MaxMin
+from stablerank.nn.classifier import LipschitzClassifier
+from stablerank.nn.linf import LinfDistance, LinfLinear, Standardize
+from stablerank.nn.losses import TemperatureCrossEntropy
+from stablerank.nn.network import StableRankNetwork, chain_of_layers
+
+__all__ = [
+    "Abs",
+    "GroupSort",
+    "LinfDistance",
+    "LinfLinear",
+    "LipschitzClassifier",
+    "MaxMin",
+    "StableRankNetwork",
+    "Standardize",
+    "TemperatureCrossEntropy",
+    "chain_of_layers",
+]

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from stablerank.diagrams.batch import check_diagrams
+from stablerank.diagrams.batch import DiagramBatch, check_diagrams
 from stablerank.ranks.contours import UNIT_ROUNDOFF, Contour, bar_lengths, check_contour
 from stablerank.stability import (
     BOTTLENECK,
@@ -43,13 +43,24 @@ def stable_ranks(lengths: Tensor, p: float, n_ranks: int, max_bars: int | None =
     n_ranks : int
         How many jump points, k = 0, ..., n_ranks − 1; padded with zeros.
     max_bars : int, optional
-        Only the longest `max_bars` bars enter the tails; all by default.
+        Only the longest `max_bars` bars count, the others are as if absent; all by default.
 
     Returns
     -------
     Tensor of shape (..., n_ranks)
         Non-increasing along the last axis, in the unit of `lengths`. Differentiable; where a tail
         is 0 its gradient is 0.
+
+    Raises
+    ------
+    ValueError
+        If p is below 1 or NaN, a count is negative, or a length is negative, infinite or NaN.
+
+    Notes
+    -----
+    Lengths are divided by the longest, so that no power overflows. For p = 1 and 2 the powers and
+    roots are exact to the last place; for other p the tails are summed as logarithms, because the
+    powers of short bars underflow: at p = 64 a bar 2^-17 as long as the longest would be lost.
 
     References
     ----------
@@ -61,20 +72,26 @@ def stable_ranks(lengths: Tensor, p: float, n_ranks: int, max_bars: int | None =
     >>> stable_ranks(torch.tensor([3.0, 4.0]), p=2, n_ranks=3)
     tensor([5., 3., 0.])
     """
+    check_exponent(p)
+    for name, count in (("n_ranks", n_ranks), ("max_bars", 0 if max_bars is None else max_bars)):
+        if not _is_count(count, least=0):
+            raise ValueError(f"{name}={count!r}: expected an integer >= 0.")
+    if not bool(((lengths >= 0) & (lengths < math.inf)).all()):
+        bad = lengths[~((lengths >= 0) & (lengths < math.inf))]
+        raise ValueError(
+            f"lengths has {bad.numel()} entries that are negative, infinite or NaN (first: "
+            f"{bad[0].item()!r}): expected lengths of bars, padded with zeros."
+        )
     n_bars = lengths.shape[-1]
     kept = n_bars if max_bars is None else min(n_bars, max_bars)
     if p == math.inf:
         kept = min(kept, n_ranks)
-    longest = torch.topk(lengths, kept, dim=-1, sorted=True).values
+    if kept < n_bars:
+        longest = torch.topk(lengths, kept, dim=-1).values
+    else:
+        longest = torch.sort(lengths, dim=-1, descending=True).values
     if p != math.inf and kept > 0:
-        # powers of numbers <= 1 cannot overflow; an all-zero diagram is divided by 1
-        scale = longest[..., :1].detach()
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        powers = (longest / scale) ** p
-        tails = powers.flip(-1).cumsum(-1).flip(-1)
-        positive = tails > 0
-        roots = torch.where(positive, tails, torch.ones_like(tails)) ** (1 / p)
-        longest = scale * torch.where(positive, roots, torch.zeros_like(tails))
+        longest = _tail_norms(longest, float(p), n_ranks)
     longest = longest[..., :n_ranks]
     return torch.nn.functional.pad(longest, (0, n_ranks - longest.shape[-1]))
 
@@ -173,7 +190,15 @@ class StableRank(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_clouds, n_features), float64
-            Homology dimensions ascending, each non-increasing; in the unit of the filtration.
+            Homology dimensions ascending, each non-increasing; in the unit of the filtration. The
+            vector of a cloud does not depend, to the last bit, on the clouds beside it.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If a homology dimension of the training diagrams is missing.
         """
         check_is_fitted(self, "n_ranks_")
         batch = check_diagrams(X)
@@ -184,8 +209,7 @@ class StableRank(TransformerMixin, BaseEstimator):
             width = int(batch.n_bars(dimension).max())
             step = max(1, _BATCH_BARS // max(width, 1))
             for start in range(0, len(batch), step):
-                bars = batch[start : start + step].padded(dimension)
-                lengths = bar_lengths(bars, contour)
+                lengths = _padded_lengths(batch, dimension, start, start + step, contour)
                 ranks = stable_ranks(lengths, self.p, n_ranks, self._tail(dimension))
                 out[start : start + step] = ranks.numpy()
             vectors.append(out)
@@ -208,7 +232,7 @@ class StableRank(TransformerMixin, BaseEstimator):
         Raises
         ------
         StabilityError
-            For other metrics, and from the bottleneck distance where no bound holds.
+            For other metrics, or a product without one of the homology dimensions.
 
         Notes
         -----
@@ -225,13 +249,17 @@ class StableRank(TransformerMixin, BaseEstimator):
           K 2^{1−1/q} W_r for r <= p (R2), and pays (B−k)^{1/p−1/r} for r > p.
         """
         check_is_fitted(self, "n_ranks_")
+        check_exponent(self.p)
         branches = {}
         parts = dict(source.parts)
         for dimension, n_ranks in self.n_ranks_.items():
             name = f"H{dimension}"
             space = parts.get(name) if parts else source
             if space is None:
-                raise StabilityError(f"StableRank was fitted on {name}, but {source} has none.")
+                raise StabilityError(
+                    f"StableRank was fitted on {name}, but the product {source} has no {name}: "
+                    f"fit it on the homology dimensions of the stage before."
+                )
             factor, exponent, theorem = self._factor(space)
             left = np.maximum(self.max_bars_[dimension] - np.arange(n_ranks), 0)
             constants = _power_up(left, exponent) * np.where(left > 0, factor, 0.0)
@@ -249,7 +277,7 @@ class StableRank(TransformerMixin, BaseEstimator):
         X : DiagramBatch or list of dict
             The diagrams.
         relative : float
-            Births and deaths are right up to this relative error.
+            Births and deaths are right up to this relative error, at most 0.1.
         reach : ndarray of shape (n_clouds,)
             How far births and deaths may have moved from those given.
 
@@ -257,20 +285,31 @@ class StableRank(TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_clouds,), float64
             A bound on the error of every coordinate.
+
+        Notes
+        -----
+        A length is off by K times what births and deaths are off, and by the contour's own
+        rounding. Of B = ``max_bars_`` such errors the p-norm is at most B^{1/p} times the largest.
+        Then the norm itself is computed, with these errors relative to B^{1/p} times the longest
+        bar, u = 2^-53: one for each addition if p = 1 or 2. Otherwise, with the tail's sum
+        S <= B in units of the longest bar: logarithms of lengths 3 u |log r| r <= 3/e u each, B
+        in a tail; every step of the running log S 4 u + u |log S|, divided by p.
         """
         check_is_fitted(self, "n_ranks_")
         batch = check_diagrams(X)
         contour = check_contour(self.contour)
         worst = np.zeros(len(batch))
         for dimension in self.n_ranks_:
-            largest = batch.padded(dimension)[..., 1].max(axis=1, initial=0.0) + reach
-            # births and deaths are wrong by `relative`, which the contour multiplies by K
+            # what is computed for nearby diagrams is off by `relative`, and so is what is given
+            largest = (_largest_values(batch, dimension) + reach) * (1 + 4 * relative)
             each = 2 * contour.constant * relative * largest + contour.rounding(largest)
             if self.p != math.inf:
                 bars = self.max_bars_[dimension]
-                # p-norm over the tail of errors `each`, then its own roundings (pow: 4 u)
-                norm = bars ** (1 / self.p) * contour.constant * 2 * largest
-                each = bars ** (1 / self.p) * each + (bars + 4 * self.p + 16) * UNIT_ROUNDOFF * norm
+                steps = bars + 32.0
+                if self.p not in (1, 2):
+                    steps += bars * (2 + (math.log(bars) + 4) / self.p) + math.log(bars)
+                root = bars ** (1 / self.p)
+                each = root * each + steps * UNIT_ROUNDOFF * root * 2 * contour.constant * largest
             worst = np.maximum(worst, each)
         # the error bounds were computed in floating point themselves
         return worst * (1 + 64 * UNIT_ROUNDOFF) + 1e-300
@@ -283,18 +322,15 @@ class StableRank(TransformerMixin, BaseEstimator):
 
     def _factor(self, space: Space) -> tuple[float, float, str]:
         constant = check_contour(self.contour).constant
-        inverse = 1 / self.p if self.p != math.inf else 0.0
+        inverse = 1 / self.p
         if space == ORDERED_DEATHS:
             return constant, inverse, "R3: sorted lengths follow ordered deaths"
         if space == BOTTLENECK:
             return 2 * constant, inverse, "R3: a length has two ends"
-        if space.metric == "wasserstein" and space.p is not None and space.q is not None:
-            inverse_q = 1 / space.q if space.q != math.inf else 0.0
-            inverse_r = 1 / space.p if space.p != math.inf else 0.0
-            factor = constant * float(_power_up(np.array(2.0), 1 - inverse_q))
-            paid = max(inverse - inverse_r, 0.0)
-            if paid:
-                paid = math.nextafter(paid, 1)
+        if space.kind == "diagram" and space.p is not None and space.q is not None:
+            factor = constant * float(_power_up(np.array(2.0), 1 - 1 / space.q))
+            # never exactly 0 when the rank's p is smaller, so that the power is rounded up
+            paid = max(inverse - 1 / space.p, 5e-324) if self.p < space.p else 0.0
             return factor, paid, "R2: Agerberg, Guidolin, Ren, Scolamiero 2023"
         raise StabilityError(
             f"StableRank knows constants from ordered deaths, bottleneck and Wasserstein distances "
@@ -325,15 +361,72 @@ class StableRank(TransformerMixin, BaseEstimator):
 
 def check_exponent(p: Any, name: str = "p") -> None:
     """Raise unless p is the exponent of a norm."""
-    if isinstance(p, bool) or not isinstance(p, (int, float, np.number)) or not p >= 1:
+    real = isinstance(p, (int, float, np.integer, np.floating)) and not isinstance(p, bool)
+    if not real or not p >= 1:
         raise ValueError(f"{name}={p!r} is not the exponent of a norm: expected 1 <= p <= inf.")
 
 
-def _is_count(value: Any) -> bool:
-    return bool(isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1)
+def _is_count(value: Any, least: int = 1) -> bool:
+    integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return bool(integer and value >= least)
+
+
+def _tail_norms(longest: Tensor, p: float, n_ranks: int) -> Tensor:
+    """The p-norms, p < inf, of the first tails of lengths sorted from longest to shortest."""
+    positive = longest > 0
+    ones = torch.ones_like(longest)
+    # a diagram without bars is divided by 1
+    scale = torch.where(positive, longest, ones)[..., :1].detach()
+    ratios = longest / scale
+    if p in (1.0, 2.0):
+        tails = (ratios**p).flip(-1).cumsum(-1).flip(-1)[..., :n_ranks]
+        positive = tails > 0
+        roots = torch.where(positive, tails, ones[..., :n_ranks]) ** (1 / p)
+    else:
+        positive = positive & (ratios > 0)
+        # zeros enter as the least normal number, whose powers are lost beside any bar's
+        least = torch.finfo(longest.dtype).tiny
+        logarithms = p * torch.where(positive, ratios, ones * least).log()
+        tails = logarithms.flip(-1).logcumsumexp(-1).flip(-1)[..., :n_ranks]
+        positive = positive[..., :n_ranks]
+        roots = _non_increasing((torch.where(positive, tails, torch.zeros_like(tails)) / p).exp())
+    return scale * torch.where(positive, roots, torch.zeros_like(roots))
+
+
+def _non_increasing(values: Tensor) -> Tensor:
+    """Lift what rounding put below a later value, and leave the gradient as it is."""
+    with torch.no_grad():
+        lift = values.flip(-1).cummax(-1).values.flip(-1) - values
+    return values + lift
+
+
+def _padded_lengths(
+    batch: DiagramBatch, dimension: int, start: int, stop: int, contour: Contour
+) -> Tensor:
+    """Lengths of some clouds' bars, shape (n_clouds, n_bars), padded with zeros."""
+    ends = batch.offsets[dimension][start : stop + 1]
+    counts = torch.from_numpy(np.diff(ends))
+    width = int(counts.max())
+    padded = torch.zeros((len(counts), width), dtype=torch.float64)
+    bars = batch.bars[dimension][ends[0] : ends[-1]]
+    padded[torch.arange(width) < counts[:, None]] = bar_lengths(bars, contour)
+    return padded
+
+
+def _largest_values(batch: DiagramBatch, dimension: int) -> NDArray[np.float64]:
+    """Of each cloud the largest absolute value of a birth or death, shape (n_clouds,)."""
+    largest = np.zeros(len(batch))
+    clouds = np.repeat(np.arange(len(batch)), batch.n_bars(dimension))
+    np.maximum.at(largest, clouds, np.abs(batch.bars[dimension]).max(axis=1, initial=0.0))
+    return largest
 
 
 def _power_up(base: NDArray[Any], exponent: float) -> NDArray[np.float64]:
-    """Powers of numbers, not below the exact ones; exact for exponents 0 and 1."""
-    power = np.power(np.asarray(base, dtype=np.float64), exponent)
-    return power if exponent in (0.0, 1.0) else power * (1 + 16 * UNIT_ROUNDOFF)
+    """Powers of numbers, not below the exact ones; exact for exponents 0 and 1.
+
+    The exponent may be off by 3 u, u = 2^-53, and the power by a few units in the last place.
+    """
+    base = np.asarray(base, dtype=np.float64)
+    if exponent in (0.0, 1.0):
+        return np.power(base, exponent)
+    return np.power(base, exponent) * (1 + (16 + 4 * np.log(np.maximum(base, 1))) * UNIT_ROUNDOFF)

@@ -6,9 +6,10 @@ the triangles around it are flipped until no circle holds a point (Lawson). All 
 every flip is right and the sweep ends on any cloud; a budget of in-circle tests stops it on those
 (points of a parabola, in the wrong order) where it would be quadratic.
 
-Triangle t has the half-edges 4t, 4t+1, 4t+2, counterclockwise; half-edge h starts at vertex
-``origin[h]``, and ``twin[h]`` is the other half of its edge, `NO_TWIN` on the hull. Place 4t+3 is
-free for whoever comes next.
+A mesh is one array, eight places a triangle, so that a triangle is half a cache line: triangle t
+has the half-edges h = 8t, 8t+1, 8t+2, counterclockwise; ``mesh[h]`` is the vertex where h starts,
+``mesh[h + 4]`` the other half of its edge, `NO_TWIN` on the hull. Place 8t+3 is free for whoever
+comes next, 8t+7 stays unused.
 """
 
 import math
@@ -33,7 +34,7 @@ _LARGEST_EXPONENT = 200  # of coordinates after scaling; predicates.py allows 25
 _SMALLEST_EXPONENT = -250  # of their lowest bits
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def scaling_exponent(points: NDArray[np.float64], start: int, stop: int) -> tuple[int, bool]:
     """Find the power of two that keeps the predicates clear of overflow and underflow.
 
@@ -62,7 +63,7 @@ def scaling_exponent(points: NDArray[np.float64], start: int, stop: int) -> tupl
     return exponent, bottom + exponent >= _SMALLEST_EXPONENT and top <= 1020
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def sort_points(
     points: NDArray[np.float64],
     start: int,
@@ -98,9 +99,7 @@ def sort_points(
             for i in range(first, last):
                 keys[i - first] = ys[i]
                 tags[i - first] = index[i]
-            sort_pairs(
-                keys, tags, last - first, ys[first:], index[first:], slots, counts, False
-            )
+            sort_pairs(keys, tags, last - first, ys[first:], index[first:], slots, counts, False)
         first = last
     distinct = 0
     for i in range(n):
@@ -121,8 +120,7 @@ def sweep(
     xs: NDArray[np.float64],
     ys: NDArray[np.float64],
     n: int,
-    origin: NDArray[np.uint32],
-    twin: NDArray[np.uint32],
+    mesh: NDArray[np.uint32],
     after: NDArray[np.uint32],
     before: NDArray[np.uint32],
     hull: NDArray[np.uint32],
@@ -133,8 +131,8 @@ def sweep(
     ----------
     xs, ys : ndarray of shape (>= n,), float64
         Coordinates as `sort_points` leaves them.
-    origin, twin : ndarray of shape (>= 8 n,), uint32
-        The half-edges, written.
+    mesh : ndarray of shape (>= 16 n,), uint32
+        Written.
     after, before, hull : ndarray of shape (>= n,), uint32
         Room for the hull: the neighbours of a hull vertex, counterclockwise and clockwise, and the
         half-edge that leaves it along the hull.
@@ -149,15 +147,19 @@ def sweep(
     turn = 0.0
     while entered < n:
         turn = orientation(
-            xs[entered - 2], ys[entered - 2], xs[entered - 1], ys[entered - 1],
-            xs[entered], ys[entered],
+            xs[entered - 2],
+            ys[entered - 2],
+            xs[entered - 1],
+            ys[entered - 1],
+            xs[entered],
+            ys[entered],
         )
         if turn != 0.0:
             break
         entered += 1
     if turn == 0.0:
         return 0
-    n_triangles = _fan(entered, turn > 0.0, origin, twin, after, before, hull)
+    n_triangles = _fan(entered, turn > 0.0, mesh, after, before, hull)
 
     lowest, highest = ys[0], ys[0]
     for i in range(1, n):
@@ -171,6 +173,9 @@ def sweep(
         # Clockwise from the newest hull vertex to the last one that p sees.
         low = np.int64(p - 1)
         while True:
+            tests -= 1
+            if tests < 0:
+                return OVER_BUDGET
             w = np.int64(before[low])
             det = (xs[w] - px) * (ys[low] - py) - (ys[w] - py) * (xs[low] - px)
             if det > clear_turn:
@@ -179,7 +184,7 @@ def sweep(
                 break
             low = w
         # Counterclockwise from there, a triangle for each hull edge that p sees.
-        first = 4 * n_triangles
+        first = 8 * n_triangles
         high = low
         passed = low == p - 1
         while True:
@@ -195,25 +200,25 @@ def sweep(
                 passed = True
             if n_triangles >= capacity:
                 return OVER_BUDGET  # unreachable while signs are exact: no write out of bounds
-            h = 4 * n_triangles
+            h = 8 * n_triangles
             below = hull[high]
-            origin[h] = p
-            origin[h + 1] = v
-            origin[h + 2] = high
-            twin[h] = NO_TWIN
-            twin[h + 1] = below
-            twin[np.int64(below)] = h + 1
+            mesh[h] = p
+            mesh[h + 1] = v
+            mesh[h + 2] = high
+            mesh[h + 4] = NO_TWIN
+            mesh[h + 5] = below
+            mesh[np.int64(below) + 4] = h + 1
             if h == first:
-                twin[h + 2] = NO_TWIN
+                mesh[h + 6] = NO_TWIN
             else:
-                twin[h + 2] = h - 4
-                twin[h - 4] = h + 2
+                mesh[h + 6] = h - 8
+                mesh[h - 4] = h + 2
             n_triangles += 1
             high = v
-        if first == 4 * n_triangles:
+        if first == 8 * n_triangles:
             return OVER_BUDGET  # unreachable as well: the newest hull vertex is always in sight
         hull[low] = first + 2
-        hull[p] = 4 * n_triangles - 4
+        hull[p] = 8 * n_triangles - 8
         after[low] = p
         before[p] = low
         after[p] = high
@@ -222,12 +227,12 @@ def sweep(
         # Around p, counterclockwise: flip the far edge (v to u) of its triangle (p, v, u) while
         # the point beyond is in its circle. A flip keeps p at the first place of both triangles.
         h = np.int64(first)
-        v, u = np.int64(origin[h + 1]), np.int64(origin[h + 2])
+        v, u = np.int64(mesh[h + 1]), np.int64(mesh[h + 2])
         ux, uy = xs[u] - px, ys[u] - py
         vx, vy = xs[v] - px, ys[v] - py
         u_lift, v_lift = ux * ux + uy * uy, vx * vx + vy * vy
         while True:
-            beyond = twin[h + 1]
+            beyond = mesh[h + 5]
             if beyond != NO_TWIN:
                 tests -= 1
                 if tests < 0:
@@ -236,7 +241,7 @@ def sweep(
                 corner = b & 3
                 b_next = b - 2 if corner == 2 else b + 1
                 b_last = b + 2 if corner == 0 else b - 1
-                w = np.int64(origin[b_last])
+                w = np.int64(mesh[b_last])
                 wx, wy = xs[w] - px, ys[w] - py
                 w_lift = wx * wx + wy * wy
                 det = (
@@ -249,37 +254,37 @@ def sweep(
                     and in_circle(xs[u], ys[u], xs[v], ys[v], xs[w], ys[w], px, py) > 0.0
                 ):
                     s = b - corner
-                    outer, far, near = twin[h], twin[b_next], twin[b_last]
+                    outer, far, near = mesh[h + 4], mesh[b_next + 4], mesh[b_last + 4]
                     # (p, v, u) and (u, v, w) become (p, w, u) and (p, v, w).
-                    origin[h + 1] = w
-                    origin[s] = p
-                    origin[s + 1] = v
-                    origin[s + 2] = w
-                    twin[h] = s + 2
-                    twin[s + 2] = h
-                    twin[h + 1] = near
-                    twin[s] = outer
-                    twin[s + 1] = far
+                    mesh[h + 1] = w
+                    mesh[s] = p
+                    mesh[s + 1] = v
+                    mesh[s + 2] = w
+                    mesh[h + 4] = s + 2
+                    mesh[s + 6] = h
+                    mesh[h + 5] = near
+                    mesh[s + 4] = outer
+                    mesh[s + 5] = far
                     if near == NO_TWIN:
                         hull[w] = h + 1
                     else:
-                        twin[np.int64(near)] = h + 1
+                        mesh[np.int64(near) + 4] = h + 1
                     if outer == NO_TWIN:
                         hull[p] = s
                     else:
-                        twin[np.int64(outer)] = s
+                        mesh[np.int64(outer) + 4] = s
                     if far == NO_TWIN:
                         hull[v] = s + 1
                     else:
-                        twin[np.int64(far)] = s + 1
+                        mesh[np.int64(far) + 4] = s + 1
                     v, vx, vy, v_lift = w, wx, wy, w_lift
                     continue
-            following = twin[h]
+            following = mesh[h + 4]
             if following == NO_TWIN:
                 break
             h = np.int64(following) - 2
             u, ux, uy, u_lift = v, vx, vy, v_lift
-            v = np.int64(origin[h + 1])
+            v = np.int64(mesh[h + 1])
             vx, vy = xs[v] - px, ys[v] - py
             v_lift = vx * vx + vy * vy
     return n_triangles
@@ -289,40 +294,39 @@ def sweep(
 def _fan(
     p: int,
     left: bool,
-    origin: NDArray[np.uint32],
-    twin: NDArray[np.uint32],
+    mesh: NDArray[np.uint32],
     after: NDArray[np.uint32],
     before: NDArray[np.uint32],
     hull: NDArray[np.uint32],
 ) -> int:
     """Join point p to the points 0 .. p-1 of a line, which it is on the left or right side of."""
     for i in range(p - 1):
-        h = 4 * i
-        origin[h] = p
+        h = 8 * i
+        mesh[h] = p
         # Counterclockwise: from the line's edge, run through forwards or backwards, to p.
-        origin[h + 1] = i if left else i + 1
-        origin[h + 2] = i + 1 if left else i
-        twin[h + 1] = NO_TWIN
+        mesh[h + 1] = i if left else i + 1
+        mesh[h + 2] = i + 1 if left else i
+        mesh[h + 5] = NO_TWIN
         # Edge p to i + 1 (or i) is shared with the triangle above (or below) on the line.
         ahead, behind = (h + 2, h) if left else (h, h + 2)
         if i + 2 < p:
-            twin[ahead] = h + 4 if left else h + 6
-            twin[h + 4 if left else h + 6] = ahead
+            mesh[ahead + 4] = h + 8 if left else h + 10
+            mesh[h + 12 if left else h + 14] = ahead
         else:
-            twin[ahead] = NO_TWIN
+            mesh[ahead + 4] = NO_TWIN
         if i == 0:
-            twin[behind] = NO_TWIN
+            mesh[behind + 4] = NO_TWIN
         hull[i if left else i + 1] = h + 1
     if left:
         for i in range(p + 1):
             after[i] = 0 if i == p else i + 1
             before[i] = p if i == 0 else i - 1
-        hull[p - 1] = 4 * (p - 2) + 2
+        hull[p - 1] = 8 * (p - 2) + 2
         hull[p] = 0
     else:
         for i in range(p + 1):
             after[i] = p if i == 0 else i - 1
             before[i] = 0 if i == p else i + 1
         hull[0] = 2
-        hull[p] = 4 * (p - 2)
+        hull[p] = 8 * (p - 2)
     return p - 1

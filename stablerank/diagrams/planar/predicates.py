@@ -36,7 +36,7 @@ _IN_CIRCLE_FILTER = (10.0 + 96.0 * _UNIT) * _UNIT
 _DOUBLE_DOUBLE_FILTER = 64.0 * _UNIT * _UNIT
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def orientation(ax, ay, bx, by, cx, cy):
     """Sign of the turn a, b, c: +1.0 to the left, -1.0 to the right, 0.0 on one line. Exact."""
     left = (ax - cx) * (by - cy)
@@ -47,7 +47,7 @@ def orientation(ax, ay, bx, by, cx, cy):
     return _orientation_exact(ax, ay, bx, by, cx, cy)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def in_circle(ax, ay, bx, by, cx, cy, dx, dy):
     """Is d inside (+1.0), on (0.0) or outside (-1.0) the circle of a, b, c (counterclockwise)? Exact.
 
@@ -82,20 +82,20 @@ def in_circle(ax, ay, bx, by, cx, cy, dx, dy):
     return _in_circle_exact(ax, ay, bx, by, cx, cy, dx, dy)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def orientation_bound(width, height):
     """A plain-float orientation beyond this has the right sign, anywhere in a box of that size."""
     return _ORIENTATION_FILTER * 2.0 * width * height * (1.0 + 64.0 * _UNIT)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def in_circle_bound(width, height):
     """A plain-float in-circle determinant beyond this has the right sign, anywhere in the box."""
     lift = width * width + height * height
     return _IN_CIRCLE_FILTER * 3.0 * lift * (2.0 * width * height) * (1.0 + 64.0 * _UNIT)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _orientation_exact(ax, ay, bx, by, cx, cy):
     expansion = np.empty(16)
     n = _add_product_of_differences(expansion, 0, ax, cx, by, cy, 1.0)
@@ -103,7 +103,7 @@ def _orientation_exact(ax, ay, bx, by, cx, cy):
     return _sign(expansion, n)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _in_circle_exact(ax, ay, bx, by, cx, cy, dx, dy):
     minor = np.empty(16)
     lift = np.empty(16)
@@ -123,7 +123,7 @@ def _in_circle_exact(ax, ay, bx, by, cx, cy, dx, dy):
     return _sign(expansion, n)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _in_circle_double_double(ax, ay, bx, by, cx, cy, dx, dy):
     det, det_low = 0.0, 0.0
     for _ in range(3):
@@ -145,7 +145,7 @@ def _in_circle_double_double(ax, ay, bx, by, cx, cy, dx, dy):
     return det  # the low half never turns the sign of the high one
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _lowest_bit(x):
     """The largest power of two that x is a whole multiple of; infinity for zero."""
     if x == 0.0:
@@ -155,7 +155,7 @@ def _lowest_bit(x):
     return math.ldexp(np.float64(whole & -whole), exponent - 53)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _add_product_of_differences(expansion, n, a, b, c, d, sign):
     """Add ``sign * (a - b) * (c - d)``, without rounding, to an expansion of n terms."""
     high, low = _two_difference(a, b)
@@ -168,7 +168,7 @@ def _add_product_of_differences(expansion, n, a, b, c, d, sign):
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _grow(expansion, n, x):
     """Add x to an expansion of n terms (increasing, not overlapping, none zero): the new n.
 
@@ -188,14 +188,14 @@ def _grow(expansion, n, x):
     return kept
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sign(expansion, n):
     if n == 0:
         return 0.0
     return 1.0 if expansion[n - 1] > 0.0 else -1.0
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _times(a, a_low, b, b_low):
     high, low = _two_product(a, b)
     low += a * b_low + a_low * b
@@ -203,7 +203,7 @@ def _times(a, a_low, b, b_low):
     return total, low - (total - high)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _plus(a, a_low, b, b_low):
     high, low = _two_sum(a, b)
     middle, rest = _two_sum(a_low, b_low)
@@ -215,21 +215,21 @@ def _plus(a, a_low, b, b_low):
     return high, low - (high - total)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _two_sum(a, b):
     total = a + b
     b_part = total - a
     return total, (a - (total - b_part)) + (b - b_part)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _two_difference(a, b):
     total = a - b
     b_part = a - total
     return total, (a - (total + b_part)) + (b_part - b)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _two_product(a, b):
     product = a * b
     wide = _SPLITTER * a

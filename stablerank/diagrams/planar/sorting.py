@@ -13,7 +13,7 @@ _SHIFTS_PER_KEY = 12  # insertion may shift so many keys for each one before the
 _FEW = 24  # so few keys are put in order by insertion alone
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def sort_pairs(
     keys: NDArray[np.float64],
     tags: NDArray[np.uint32],
@@ -79,7 +79,7 @@ def sort_pairs(
         _merge_sort(sorted_keys, sorted_tags, n, keys, tags)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _insert(keys: NDArray[np.float64], tags: NDArray[np.uint32], n: int, budget: int) -> bool:
     """Insertion sort; False, with the pairs permuted but not yet sorted, once over the budget."""
     for i in range(1, n):
@@ -100,7 +100,7 @@ def _insert(keys: NDArray[np.float64], tags: NDArray[np.uint32], n: int, budget:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _merge_sort(
     keys: NDArray[np.float64],
     tags: NDArray[np.uint32],

@@ -1,0 +1,160 @@
+"""What a certificate says: one radius a cloud, within which no adversary changes the prediction."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stablerank.stability import StabilityChain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, eq=False)
+class Certificates:
+    """Certified radii of many clouds.
+
+    The claim for cloud i: every input that the adversary can make of it with less than
+    ``radius[i]`` gets the same predicted class. A radius of 0 claims nothing.
+
+    Parameters
+    ----------
+    radius : ndarray of shape (n_clouds,), float64
+        In `unit`; never negative or NaN.
+    prediction : ndarray of shape (n_clouds,)
+        The predicted labels that the radii protect.
+    margin : ndarray of shape (n_clouds,), float64
+        Largest minus second largest logit, in the unit of the network's input.
+    threat : str
+        What the adversary may do.
+    unit : str
+        What the radius measures.
+    chain : StabilityChain
+        The constants from the adversary's metric to the logits.
+    method : str, default="global"
+        Which certificate: ``"global"`` is by the product of constants.
+    """
+
+    radius: NDArray[np.float64]
+    prediction: NDArray[Any]
+    margin: NDArray[np.float64]
+    threat: str
+    unit: str
+    chain: StabilityChain = field(repr=False)
+    method: str = "global"
+
+    def __post_init__(self) -> None:
+        if not (len(self.radius) == len(self.prediction) == len(self.margin)):
+            raise ValueError("radius, prediction and margin need one entry a cloud.")
+        if np.isnan(self.radius).any() or (self.radius < 0).any():
+            raise ValueError("A certified radius is never negative or NaN.")
+
+    def certified_accuracy(self, y: ArrayLike, epsilon: ArrayLike) -> Any:
+        """The share of clouds that are classified rightly and certified beyond epsilon.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_clouds,)
+            True labels.
+        epsilon : float or array-like of float
+            Not negative, in `unit`. A cloud counts when its radius is larger.
+
+        Returns
+        -------
+        float or ndarray of the shape of `epsilon`
+
+        Raises
+        ------
+        ValueError
+            If y has another length, or an epsilon is negative or NaN.
+        """
+        labels = np.asarray(y)
+        if labels.shape != (len(self),):
+            raise ValueError(
+                f"y has shape {labels.shape}, but there are {len(self)} certificates: expected one "
+                f"label a cloud."
+            )
+        sizes = np.asarray(epsilon, dtype=np.float64)
+        if not (sizes >= 0).all():
+            raise ValueError(f"epsilon={epsilon!r}: expected numbers >= 0.")
+        right = self.prediction == labels
+        shares = (right & (self.radius > sizes[..., None])).mean(axis=-1)
+        return float(shares) if sizes.ndim == 0 else shares
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: the claims and what they rest on."""
+        return {
+            "threat": self.threat,
+            "unit": self.unit,
+            "method": self.method,
+            "radius": self.radius.tolist(),
+            "margin": self.margin.tolist(),
+            "prediction": self.prediction.tolist(),
+            "chain": self.chain.to_list(),
+        }
+
+    def plot(self, y: ArrayLike, ax: Axes | None = None, **style: Any) -> Axes:
+        """Draw certified accuracy against epsilon; see :func:`stablerank.plotting`."""
+        from stablerank.plotting import plot_certified_accuracy
+
+        return plot_certified_accuracy(self, y, ax=ax, **style)
+
+    def __len__(self) -> int:
+        return len(self.radius)
+
+    def __getitem__(self, index: Any) -> Certificates:
+        """The certificates of some of the clouds: a slice, a mask or an array of indices."""
+        return Certificates(
+            np.atleast_1d(self.radius[index]),
+            np.atleast_1d(self.prediction[index]),
+            np.atleast_1d(self.margin[index]),
+            self.threat,
+            self.unit,
+            self.chain,
+            self.method,
+        )
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        lines = [f"{name:<26}{value}" for name, value in self._summary()]
+        lines += ["", f"{'cloud':>6}  {'prediction':<16} {'margin':>12} {'radius':>12}"]
+        lines += [
+            f"{i:>6}  {label:<16} {margin:>12} {radius:>12}" for i, label, margin, radius in rows
+        ]
+        if len(self) > len(rows):
+            lines.append(f"… and {len(self) - len(rows)} more")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<p>{name}: {html.escape(value)}</p>" for name, value in self._summary())
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+            for row in self._rows()
+        )
+        columns = "".join(
+            f"<th>{name}</th>" for name in ("cloud", "prediction", "margin", "radius")
+        )
+        return f"{head}<table><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _summary(self) -> list[tuple[str, str]]:
+        median = float(np.median(self.radius)) if len(self) else math.nan
+        return [
+            ("threat", self.threat),
+            ("unit of the radius", self.unit),
+            ("clouds", str(len(self))),
+            ("certified (radius > 0)", str(int((self.radius > 0).sum()))),
+            ("median radius", f"{median:.4g}"),
+            ("method", f"{self.method}, constant {self.chain.constant:.6g}"),
+        ]
+
+    def _rows(self, most: int = 10) -> list[tuple[int, str, str, str]]:
+        return [
+            (i, str(self.prediction[i]), f"{self.margin[i]:.4g}", f"{self.radius[i]:.4g}")
+            for i in range(min(most, len(self)))
+        ]

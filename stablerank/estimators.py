@@ -1,0 +1,355 @@
+"""From point clouds to certified predictions, in one scikit-learn estimator."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+
+from stablerank.certify import Certificates, certify, stability_chain
+from stablerank.diagrams import AlphaPersistence, RipsPersistence
+from stablerank.nn import LipschitzClassifier
+from stablerank.ranks import Contour, StableRank
+from stablerank.stability import HAUSDORFF, SUP, StabilityChain
+
+_STEPS = ("persistence", "ranks", "network")
+
+
+class StableRankClassifier(ClassifierMixin, BaseEstimator):
+    """Classifies point clouds, each prediction with a certified radius in the units of the points.
+
+    A thin estimator over a scikit-learn ``Pipeline`` of three public steps: persistence diagrams,
+    stable ranks, Lipschitz network. Parameters of the steps are set with their names in front, as
+    in skorch: ``StableRankClassifier(network__lr=0.01, ranks__p=2)``, and in a grid search.
+
+    Parameters
+    ----------
+    epsilon : float, optional
+        The perturbation to train for, in the units of the points; by default it follows the
+        spread of the training vectors, see :class:`~stablerank.nn.LipschitzClassifier`.
+    temperature : float, default=1.0
+        Trades robustness (0.5: large certified radii) against accuracy (20), see there.
+    persistence : {"alpha", "rips"} or a filtration, default="alpha"
+        How diagrams are computed. "alpha" is for points in R² and R³.
+    homology_dimensions : tuple of int, default=(0, 1)
+        Which diagrams enter.
+    p : float, default=inf
+        Exponent of the stable rank.
+    n_ranks : int or dict of int to int, optional
+        Jump points for each homology dimension; by default as many as the largest training
+        diagram has bars, and at most 200.
+    contour : "standard" or Contour, default="standard"
+        How the length of a bar is measured.
+    max_epochs : int, default=60
+        Passes over the training data.
+    n_jobs : int, optional
+        Workers for the diagrams, as in joblib.
+    random_state : int or None, default=None
+        Seed of the training.
+    verbose : int, default=0
+        skorch's table of epochs.
+    **step_params
+        ``persistence__…``, ``ranks__…`` and ``network__…``: parameters of the steps.
+
+    Attributes
+    ----------
+    pipeline_ : sklearn.pipeline.Pipeline
+        The three fitted steps, each usable alone.
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    stability_ : StabilityChain
+        The constants from a per-point displacement to the logits, a line a stage.
+
+    See Also
+    --------
+    stablerank.certify : The same certificate for any pipeline of such steps.
+
+    Examples
+    --------
+    >>> from stablerank.datasets import make_orbits
+    >>> X, y = make_orbits(n_per_class=20, n_points=100, random_state=0, parameters=(2.5, 4.0))
+    >>> model = StableRankClassifier(random_state=0).fit(X, y)
+    >>> model.predict(X[:2])
+    array([0, 0])
+    >>> bool((model.certify(X).radius > 0).any())
+    True
+    """
+
+    def __init__(
+        self,
+        epsilon: float | None = None,
+        temperature: float = 1.0,
+        persistence: Any = "alpha",
+        homology_dimensions: Sequence[int] = (0, 1),
+        p: float = math.inf,
+        n_ranks: int | Mapping[int, int] | None = None,
+        contour: Contour | Literal["standard"] = "standard",
+        max_epochs: int = 60,
+        n_jobs: int | None = None,
+        random_state: int | None = None,
+        verbose: int = 0,
+        **step_params: Any,
+    ) -> None:
+        self.epsilon = epsilon
+        self.temperature = temperature
+        self.persistence = persistence
+        self.homology_dimensions = homology_dimensions
+        self.p = p
+        self.n_ranks = n_ranks
+        self.contour = contour
+        self.max_epochs = max_epochs
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self._set_step_params(step_params)
+
+    def fit(self, X: Any, y: Any) -> StableRankClassifier:
+        """Compute diagrams and ranks, and train the network.
+
+        Parameters
+        ----------
+        X : list of ndarray of shape (n_points, d), or ndarray of shape (n_clouds, n_points, d)
+            The clouds.
+        y : array-like of shape (n_clouds,)
+            Labels of any kind that scikit-learn sorts.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For bad clouds (with their index), labels and parameters; nothing fitted is left
+            behind.
+        """
+        persistence = self._persistence()
+        persistence.fit(X)  # checks the clouds before any long work
+        labels = _check_labels(y, len(X))
+        diagrams = persistence.transform(X)
+        ranks = self._ranks(diagrams)
+        vectors = ranks.fit_transform(diagrams)
+        source = SUP if getattr(persistence, "metric", None) == "precomputed" else HAUSDORFF
+        to_diagrams = persistence.stability(source)
+        chain = StabilityChain(to_diagrams, ranks.stability(to_diagrams.target))
+        network = LipschitzClassifier(
+            epsilon=self.epsilon,
+            temperature=self.temperature,
+            constants=chain.constants,
+            max_epochs=self.max_epochs,
+            random_state=self.random_state,
+            verbose=self.verbose,
+        ).set_params(**self._params_of("network"))
+        network.fit(vectors, labels)
+        self.pipeline_ = Pipeline(list(zip(_STEPS, (persistence, ranks, network), strict=True)))
+        self.classes_ = network.classes_
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The label of every cloud, shape (n_clouds,)."""
+        return np.asarray(self._fitted().predict(X))
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Softmax of temperature times logits, shape (n_clouds, n_classes)."""
+        return np.asarray(self._fitted().predict_proba(X))
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Logits, shape (n_clouds, n_classes); for two classes their difference, (n_clouds,)."""
+        return np.asarray(self._fitted().decision_function(X))
+
+    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Accuracy on the given clouds and labels.
+
+        Raises
+        ------
+        ValueError
+            If there is not one label a cloud.
+        """
+        labels = _check_labels(y, len(X))
+        return float(super().score(X, labels, sample_weight))
+
+    @property
+    def stability_(self) -> StabilityChain:
+        """The constants from a displacement of every point to the logits."""
+        persistence = self._fitted().named_steps["persistence"]
+        precomputed = getattr(persistence, "metric", None) == "precomputed"
+        return stability_chain(self, threat="sup" if precomputed else "per_point")
+
+    def certify(
+        self,
+        X: Any,
+        threat: str = "per_point",
+        *,
+        p: float | None = None,
+        q: float | None = None,
+    ) -> Certificates:
+        """One certified radius a cloud; see :func:`stablerank.certify`.
+
+        Parameters
+        ----------
+        X : list of clouds, or DiagramBatch for the threats against diagrams
+            What is to be certified.
+        threat : str, default="per_point"
+            What the adversary may do.
+        p, q : float, optional
+            Exponent and ground norm of ``threat="wasserstein"``.
+
+        Returns
+        -------
+        Certificates
+        """
+        self._fitted()
+        return certify(self, X, threat=threat, p=p, q=q)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one file of tensors and JSON; nothing is pickled.
+
+        Parameters
+        ----------
+        path : path-like
+            By custom ``….srn``. Replaced only once the new file is whole.
+
+        Raises
+        ------
+        ValueError
+            If a part of the model cannot be written without pickling, such as labels that are
+            neither strings nor numbers.
+        """
+        from stablerank.models import save_model
+
+        save_model(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> StableRankClassifier:
+        """Read a model that :meth:`save` wrote; no code of the file is run.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, of another kind, or from a newer version.
+        """
+        from stablerank.models import load_model
+
+        return load_model(cls, path)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name, those of the steps included."""
+        return {**super().get_params(deep=deep), **self._step_params()}
+
+    def set_params(self, **params: Any) -> StableRankClassifier:
+        """Set parameters by name; ``persistence__…``, ``ranks__…``, ``network__…`` for the steps.
+
+        Raises
+        ------
+        ValueError
+            For unknown names.
+        """
+        own = {name: value for name, value in params.items() if "__" not in name}
+        super().set_params(**own)
+        self._set_step_params({n: v for n, v in params.items() if "__" in n})
+        return self
+
+    def _set_step_params(self, params: Mapping[str, Any]) -> None:
+        known = {
+            "persistence": {
+                *AlphaPersistence._get_param_names(),
+                *RipsPersistence._get_param_names(),
+            },
+            "ranks": set(StableRank._get_param_names()),
+            "network": set(LipschitzClassifier._get_param_names()),
+        }
+        for name in params:
+            step, _, parameter = name.partition("__")
+            if step not in known or parameter not in known[step]:
+                names = sorted(f"{s}__{n}" for s in known for n in known[s])
+                raise ValueError(
+                    f"{name!r} is no parameter of StableRankClassifier.{_meant(name, names)}"
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+
+    def _step_params(self) -> dict[str, Any]:
+        prefixes = tuple(f"{step}__" for step in _STEPS)
+        return {name: value for name, value in vars(self).items() if name.startswith(prefixes)}
+
+    def _params_of(self, step: str) -> dict[str, Any]:
+        prefix = f"{step}__"
+        return {
+            name[len(prefix) :]: value
+            for name, value in self._step_params().items()
+            if name.startswith(prefix)
+        }
+
+    def _persistence(self) -> Any:
+        from sklearn.base import clone
+
+        if isinstance(self.persistence, str):
+            kinds = {"alpha": AlphaPersistence, "rips": RipsPersistence}
+            if self.persistence not in kinds:
+                raise ValueError(
+                    f"persistence={self.persistence!r}: expected one of {sorted(kinds)}, or a "
+                    f"filtration such as AlphaPersistence()."
+                )
+            step = kinds[self.persistence](
+                homology_dimensions=self.homology_dimensions, n_jobs=self.n_jobs
+            )
+        else:
+            step = clone(self.persistence)
+        return step.set_params(**self._params_of("persistence"))
+
+    def _ranks(self, diagrams: Any) -> StableRank:
+        n_ranks: Any = self.n_ranks
+        if n_ranks is None:
+            n_ranks = {
+                k: int(min(max(diagrams.n_bars(k).max(), 1), 200))
+                for k in diagrams.homology_dimensions
+            }
+        ranks = StableRank(p=self.p, contour=self.contour, n_ranks=n_ranks)
+        return ranks.set_params(**self._params_of("ranks"))
+
+    def _fitted(self) -> Pipeline:
+        if not hasattr(self, "pipeline_"):
+            raise NotFittedError(
+                "This StableRankClassifier is not fitted yet: call fit(X, y), or load a model."
+            )
+        return self.pipeline_
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def _check_labels(y: Any, n_clouds: int) -> NDArray[Any]:
+    labels = np.asarray(y)
+    if labels.ndim != 1 or len(labels) != n_clouds:
+        raise ValueError(
+            f"y has shape {labels.shape}, but X has {n_clouds} clouds: expected one label a cloud."
+        )
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        bad = int(np.flatnonzero(~np.isfinite(labels))[0])
+        raise ValueError(f"y[{bad}] is {labels[bad]!r}: labels must not be NaN or infinite.")
+    if labels.dtype.kind == "O":
+        bad_types = {type(v).__name__ for v in labels} - {"str", "int", "bool", "float"}
+        if bad_types or len({type(v) for v in labels}) > 1:
+            raise ValueError(
+                f"y mixes labels of types {sorted({type(v).__name__ for v in labels})}: give all "
+                f"of them one type, such as str."
+            )
+        labels = np.array(labels.tolist())
+    return labels
+
+
+def _meant(name: str, names: Sequence[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, names, n=1)
+    return f" Did you mean {close[0]!r}?" if close else f" Those of the steps are {names}."

@@ -1,0 +1,218 @@
+"""The stable rank network: standardised ranks through Lipschitz layers to logits."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stablerank.nn.activations import Abs, GroupSort, MaxMin
+from stablerank.nn.linf import (
+    LinfDistance,
+    LinfLinear,
+    Standardize,
+    linear_bound,
+    linear_rounding,
+    pairwise_norms_upper,
+)
+from stablerank.stability import LINF, Bound, Space, StabilityChain, StabilityError
+
+_GROUPS = {"maxmin": 2, "groupsort": 4, "abs": 1}
+
+
+class StableRankNetwork(nn.Module):
+    """A classifier of rank vectors that is 1-Lipschitz from standardised ℓ∞ to each logit.
+
+    Parameters
+    ----------
+    n_features, n_classes : int
+        Length of the vectors, number of classes (at least 2).
+    hidden : sequence of int, default=(128, 128, 128)
+        Widths of the hidden layers.
+    layer : {"linf", "linf-distance"}, default="linf"
+        Affine layers with rows in the ℓ1 ball, or ℓ∞-distance neurons (without activation).
+    activation : {"maxmin", "groupsort", "abs"}, default="maxmin"
+        Between affine layers; groups of 2 and of 4.
+    center, scale : array-like of shape (n_features,), optional
+        The inputs are shifted and divided by these; 0 and 1 by default.
+    gain : array-like of shape (n_features,), optional
+        How much the standardised inputs vary, for the initial weights.
+
+    Attributes
+    ----------
+    standardize : Standardize
+        From vectors to inputs in units of epsilon, in float64.
+    body : nn.Sequential
+        From these to features.
+    head : LinfLinear
+        From features to logits; pairs of its rows give the margin's constants (N3).
+
+    Examples
+    --------
+    >>> network = StableRankNetwork(n_features=4, n_classes=3, hidden=(8,))
+    >>> network(torch.zeros(5, 4)).shape
+    torch.Size([5, 3])
+    >>> network.stability().constant <= 1 + 1e-6
+    True
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_classes: int,
+        hidden: Sequence[int] = (128, 128, 128),
+        layer: Literal["linf", "linf-distance"] = "linf",
+        activation: str = "maxmin",
+        center: Any = None,
+        scale: Any = None,
+        gain: Any = None,
+    ) -> None:
+        super().__init__()
+        if activation not in _GROUPS:
+            raise ValueError(f"activation={activation!r}: expected one of {sorted(_GROUPS)}.")
+        if layer not in ("linf", "linf-distance"):
+            raise ValueError(f'layer={layer!r}: expected "linf" or "linf-distance".')
+        group = _GROUPS[activation] if layer == "linf" else 1
+        if any(width < 1 or width % group for width in hidden):
+            raise ValueError(
+                f"hidden={tuple(hidden)!r}: expected positive widths, multiples of {group} for "
+                f"activation={activation!r}."
+            )
+        self.standardize = Standardize(
+            np.zeros(n_features) if center is None else center,
+            np.ones(n_features) if scale is None else scale,
+        )
+        layers: list[nn.Module] = []
+        spread = None if gain is None else torch.as_tensor(np.asarray(gain), dtype=torch.float32)
+        widths = [n_features, *hidden]
+        for i, (n_in, n_out) in enumerate(zip(widths, hidden, strict=False)):
+            if layer == "linf":
+                layers.append(LinfLinear(n_in, n_out, gain=spread if i == 0 else None))
+                layers.append(_activation(activation))
+            else:
+                layers.append(LinfDistance(n_in, n_out))
+        self.body = nn.Sequential(*layers)
+        self.head = LinfLinear(widths[-1], n_classes, gain=None if hidden else spread)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of vectors: shape (n, n_features) to (n, n_classes)."""
+        # float64 up to here: what distinguishes the vectors may be small beside their center
+        standard = self.standardize(x).to(self.head.weight.dtype)
+        logits: Tensor = self.head(self.body(standard))
+        return logits
+
+    def stability(self, source: Space = LINF) -> StabilityChain:
+        """The bounds from the vectors to the logits in ℓ∞, a line a layer.
+
+        Raises
+        ------
+        StabilityError
+            If a layer has no `stability` and is none of the known ones.
+        """
+        return self.feature_stability(source).then(layer_bound(self.head, LINF))
+
+    def feature_stability(self, source: Space = LINF) -> StabilityChain:
+        """The bounds from the vectors to the features before the head."""
+        return chain_of_layers(nn.Sequential(self.standardize, self.body), source)
+
+    def pairwise_constants(self) -> NDArray[np.float64]:
+        """‖w_i − w_j‖₁ of the head: z_i − z_j moves by that times the features (N3)."""
+        return pairwise_norms_upper(self.head.weight)
+
+    def rounding(
+        self, magnitude: NDArray[np.float64], error: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """How far computed logits can be from exact ones.
+
+        Parameters
+        ----------
+        magnitude : ndarray of shape (n,)
+            A bound on the ℓ∞ norm of the vectors that the adversary can reach.
+        error : ndarray of shape (n,)
+            A bound on the error of these vectors.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        for layer in [self.standardize, *leaf_layers(self.body), self.head]:
+            magnitude, error = layer_rounding(layer, magnitude, error)
+        return error * (1 + 1e-12)
+
+    def folded(self) -> StableRankNetwork:
+        """A float64 copy with plain weights: those bits are saved, predict and are certified."""
+        copied = copy.deepcopy(self).double().eval()
+        for layer in [*leaf_layers(copied.body), copied.head]:
+            own: Any = layer
+            if hasattr(own, "fold"):
+                own.fold()
+        for parameter in copied.parameters():
+            parameter.requires_grad_(False)
+        return copied
+
+
+def _activation(name: str) -> nn.Module:
+    return {"maxmin": MaxMin(), "groupsort": GroupSort(4), "abs": Abs()}[name]
+
+
+def chain_of_layers(body: nn.Module, source: Space = LINF) -> StabilityChain:
+    """The bounds of layers that stand one after the other.
+
+    Raises
+    ------
+    StabilityError
+        If a layer has no `stability` and is none of the known ones: nothing defaults to 1.
+    """
+    bounds: list[Bound | StabilityChain] = []
+    for layer in leaf_layers(body):
+        bounds.append(layer_bound(layer, source))
+        source = bounds[-1].target
+    return StabilityChain(*bounds)
+
+
+def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers of nested ``Sequential`` containers, in order."""
+    if isinstance(module, nn.Sequential):
+        for child in module:
+            yield from leaf_layers(child)
+    else:
+        yield module
+
+
+def layer_bound(layer: nn.Module, source: Space) -> Bound | StabilityChain:
+    """A layer's own `stability`, or the bound of one of torch's layers that are known here."""
+    if hasattr(layer, "stability"):
+        own: Any = layer
+        bound: Bound | StabilityChain = own.stability(source)
+        return bound
+    if isinstance(layer, nn.Linear):
+        return linear_bound(layer, source)
+    if isinstance(layer, (nn.ReLU, nn.Identity)):
+        return Bound(source, source, 1.0, "N1: 1-Lipschitz activation", type(layer).__name__)
+    raise StabilityError(
+        f"{type(layer).__name__} has no proven Lipschitz constant here. Give it a method "
+        f"stability(source) -> Bound, or use the layers of stablerank.nn."
+    )
+
+
+def layer_rounding(
+    layer: nn.Module, magnitude: NDArray[np.float64], error: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A layer's own `rounding`, or that of one of torch's layers that are known here."""
+    if hasattr(layer, "rounding"):
+        own: Any = layer
+        result: tuple[NDArray[np.float64], NDArray[np.float64]] = own.rounding(magnitude, error)
+        return result
+    if isinstance(layer, nn.Linear):
+        return linear_rounding(layer, magnitude, error)
+    if isinstance(layer, (nn.ReLU, nn.Identity)):
+        return magnitude, error
+    raise StabilityError(
+        f"{type(layer).__name__} does not say how it rounds: give it a method rounding(magnitude, "
+        f"error), as the layers of stablerank.nn have."
+    )
