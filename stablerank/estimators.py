@@ -34,8 +34,10 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
     epsilon : float, optional
         The perturbation to train for, in the units of the points; by default it follows the
         spread of the training vectors, see :class:`~stablerank.nn.LipschitzClassifier`.
-    temperature : float, default=1.0
-        Trades robustness (0.5: large certified radii) against accuracy (20), see there.
+    loss : {"margin", "cross-entropy"}, default="margin"
+        Of the network, see there.
+    temperature : float, default=3.0
+        Trades robustness (small: large certified radii) against accuracy (20), see there.
     persistence : {"alpha", "rips"} or a filtration, default="alpha"
         How diagrams are computed. "alpha" is for points in R² and R³.
     homology_dimensions : tuple of int, default=(0, 1)
@@ -85,7 +87,8 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         epsilon: float | None = None,
-        temperature: float = 1.0,
+        loss: Literal["margin", "cross-entropy"] = "margin",
+        temperature: float = 3.0,
         persistence: Any = "alpha",
         homology_dimensions: Sequence[int] = (0, 1),
         p: float = math.inf,
@@ -98,6 +101,7 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         **step_params: Any,
     ) -> None:
         self.epsilon = epsilon
+        self.loss = loss
         self.temperature = temperature
         self.persistence = persistence
         self.homology_dimensions = homology_dimensions
@@ -141,6 +145,7 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         chain = StabilityChain(to_diagrams, ranks.stability(to_diagrams.target))
         network = LipschitzClassifier(
             epsilon=self.epsilon,
+            loss=self.loss,
             temperature=self.temperature,
             constants=chain.constants,
             max_epochs=self.max_epochs,

@@ -68,7 +68,9 @@ def save_model(model: StableRankClassifier, path: str | os.PathLike[str]) -> Non
             "activation": classifier.activation,
             "hidden": [int(width) for width in classifier.hidden],
             "n_features": int(classifier.n_features_in_),
+            "loss": classifier.loss,
             "temperature": float(classifier.temperature),
+            "offset": float(classifier.offset),
             "epsilon": classifier.epsilon_,
         },
         "classes": {"dtype": classes.dtype.str, "values": classes.tolist()},
@@ -140,7 +142,9 @@ def _assemble(
         raise ValueError("The file's labels are neither strings nor numbers, or fewer than two.")
     classifier = LipschitzClassifier(
         epsilon=part["epsilon"],
+        loss=part["loss"],
         temperature=part["temperature"],
+        offset=part["offset"],
         hidden=tuple(part["hidden"]),
         layer=part["layer"],
         activation=part["activation"],
@@ -166,6 +170,7 @@ def _assemble(
 
     model = kind(
         epsilon=part["epsilon"],
+        loss=part["loss"],
         temperature=part["temperature"],
         persistence=description["persistence"]["kind"],
         homology_dimensions=persistence.homology_dimensions,
@@ -173,6 +178,7 @@ def _assemble(
         n_ranks=ranks.n_ranks,
         contour=ranks.contour,
         n_jobs=persistence.n_jobs,
+        network__offset=part["offset"],
         network__hidden=tuple(part["hidden"]),
         network__layer=part["layer"],
         network__activation=part["activation"],

@@ -152,11 +152,10 @@ class RipsPersistence(Filtration):
         """The rounding of a Euclidean distance in R^d; dissimilarities are taken as they are."""
         if self.metric == "precomputed":
             return 0.0
-        if getattr(self, "dimension_", None) is None:  # not fitted, or fitted for another metric
-            raise NotFittedError(
-                "RipsPersistence does not know the dimension of the space: fit it."
-            )
-        return (self.dimension_ + 8) * UNIT_ROUNDOFF
+        dimension: int | None = getattr(self, "dimension_", None)
+        if dimension is None:  # not fitted, or fitted for the other metric
+            raise NotFittedError("RipsPersistence knows no dimension of the space yet: fit it.")
+        return (dimension + 8) * UNIT_ROUNDOFF
 
     def _check(self, X: Any, dimension: int | None) -> list[NDArray[np.float64]]:
         if self.metric == "euclidean":

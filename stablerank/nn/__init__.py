@@ -3,11 +3,12 @@
 from stablerank.nn.activations import Abs, GroupSort, MaxMin
 from stablerank.nn.classifier import LipschitzClassifier
 from stablerank.nn.linf import LinfDistance, LinfLinear, Standardize
-from stablerank.nn.losses import TemperatureCrossEntropy
+from stablerank.nn.losses import CertifiedMarginLoss, TemperatureCrossEntropy
 from stablerank.nn.network import StableRankNetwork, chain_of_layers
 
 __all__ = [
     "Abs",
+    "CertifiedMarginLoss",
     "GroupSort",
     "LinfDistance",
     "LinfLinear",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from skorch.dataset import unpack_data
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from stablerank.nn.losses import TemperatureCrossEntropy
+from stablerank.nn.losses import CertifiedMarginLoss, TemperatureCrossEntropy
 from stablerank.nn.network import StableRankNetwork
 from stablerank.progress import ProgressBar
 from stablerank.stability import LINF, Space, StabilityChain
@@ -39,9 +39,14 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
     epsilon : float, optional
         The perturbation to train for, in the unit of the adversary. By default a twentieth of the
         largest standard deviation among the coordinates (divided by their constants).
-    temperature : float, default=1.0
-        Of the cross-entropy, in units of 1/epsilon: small values (0.5) for large certified radii,
-        large values (20) for accuracy.
+    loss : {"margin", "cross-entropy"}, default="margin"
+        :class:`~stablerank.nn.CertifiedMarginLoss`, which counts samples that are certified, or
+        :class:`~stablerank.nn.TemperatureCrossEntropy`.
+    temperature : float, default=3.0
+        Of the loss, in units of 1/epsilon: small values for large certified radii, large values
+        (20) for accuracy.
+    offset : float, default=0.25
+        The radius that the margin loss asks for, in units of epsilon.
     hidden : tuple of int, default=(128, 128, 128)
         Widths of the hidden layers.
     layer, activation : str, default="linf", "maxmin"
@@ -93,7 +98,9 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         epsilon: float | None = None,
-        temperature: float = 1.0,
+        loss: Literal["margin", "cross-entropy"] = "margin",
+        temperature: float = 3.0,
+        offset: float = 0.25,
         hidden: Sequence[int] = (128, 128, 128),
         layer: str = "linf",
         activation: str = "maxmin",
@@ -109,7 +116,9 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         verbose: int = 0,
     ) -> None:
         self.epsilon = epsilon
+        self.loss = loss
         self.temperature = temperature
+        self.offset = offset
         self.hidden = hidden
         self.layer = layer
         self.activation = activation
@@ -158,7 +167,7 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         seed = int(np.random.default_rng(self.random_state).integers(2**31))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.net_ = NeuralNetClassifier(
+            self.net_ = _Net(
                 StableRankNetwork,
                 module__n_features=X.shape[1],
                 module__n_classes=len(self.classes_),
@@ -168,8 +177,7 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
                 module__center=center,
                 module__scale=scale,
                 module__gain=gain,
-                criterion=TemperatureCrossEntropy,
-                criterion__temperature=float(self.temperature),
+                **self._criterion(),
                 optimizer=self.optimizer,
                 lr=self.lr,
                 max_epochs=self.max_epochs,
@@ -246,6 +254,14 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "network_")
         return self.network_.rounding(magnitude, error)
 
+    def _criterion(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {"criterion__temperature": float(self.temperature)}
+        if self.loss == "margin":
+            settings.update(criterion=CertifiedMarginLoss, criterion__offset=float(self.offset))
+        else:
+            settings.update(criterion=TemperatureCrossEntropy)
+        return settings
+
     def _standardization(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         constants = np.ones(X.shape[1])
         if self.constants is not None:
@@ -268,6 +284,8 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         return X.mean(axis=0), constants * self.epsilon_, gain
 
     def _check_parameters(self) -> None:
+        if self.loss not in ("margin", "cross-entropy"):
+            raise ValueError(f'loss={self.loss!r}: expected "margin" or "cross-entropy".')
         if self.epsilon is not None and not 0 < self.epsilon < math.inf:
             raise ValueError(
                 f"epsilon={self.epsilon!r}: expected a positive finite number, the size of the "
@@ -281,6 +299,18 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
                 raise ValueError(f"{name}={value!r}: expected an integer >= 1.")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr={self.lr!r}: expected a positive finite number.")
+
+
+class _Net(NeuralNetClassifier):
+    """skorch's classifier, which shows the head to losses that need it."""
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
+    ) -> Any:
+        """The loss of a batch."""
+        if isinstance(self.criterion_, CertifiedMarginLoss):
+            return self.criterion_(y_pred, y_true.to(y_pred.device), self.module_.head.weight)
+        return super().get_loss(y_pred, y_true, X=X, training=training)
 
 
 class TensorBatches:
@@ -311,7 +341,11 @@ class TensorBatches:
 
 
 class _Progress(Callback):
-    """Counts epochs in a progress bar."""
+    """Counts epochs in a progress bar, and ramps the loss's offset over the first half of them."""
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        if isinstance(net.criterion_, CertifiedMarginLoss):
+            net.criterion_.progress = min(1.0, 2 * len(net.history) / net.max_epochs)
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         self.bar_ = ProgressBar("training", net.max_epochs)

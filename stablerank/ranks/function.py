@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stablerank.diagrams.batch import DiagramBatch
 from stablerank.ranks.contours import Contour, bar_lengths, check_contour
 from stablerank.ranks.stable_rank import check_exponent, stable_ranks
 
@@ -37,9 +36,12 @@ class StableRankFunction:
     """
 
     def __init__(self, jumps: ArrayLike) -> None:
-        array = np.array(jumps, dtype=np.float64).reshape(-1)
-        if not (np.isfinite(array).all() and (array >= 0).all() and (np.diff(array) <= 0).all()):
-            raise ValueError(f"jumps={jumps!r}: expected finite numbers >= 0 that do not increase.")
+        array = np.array(jumps, dtype=np.float64)
+        legal = array.ndim == 1 and np.isfinite(array).all() and (array >= 0).all()
+        if not legal or (np.diff(array) > 0).any():
+            raise ValueError(
+                f"jumps={jumps!r}: expected one row of finite numbers >= 0 that do not increase."
+            )
         self.jumps: NDArray[np.float64] = array[array > 0]
         self.jumps.setflags(write=False)
 
@@ -134,7 +136,8 @@ def stable_rank_function(
     Raises
     ------
     ValueError
-        For bars that are infinite, NaN or die before they are born, and bad parameters.
+        For bars that are infinite, NaN or die before they are born, and bad parameters; the message
+        names the bar.
 
     Examples
     --------
@@ -142,9 +145,22 @@ def stable_rank_function(
     StableRankFunction([5.0, 3.0])
     """
     check_exponent(p)
-    batch = DiagramBatch.from_diagrams([{1: diagram}])
-    lengths = bar_lengths(batch.padded(1), check_contour(contour))[0]
-    return StableRankFunction(stable_ranks(lengths, p, lengths.shape[-1]).numpy())
+    measure = check_contour(contour)
+    bars = np.asarray(diagram, dtype=np.float64)
+    if bars.size == 0:
+        return StableRankFunction([])
+    if bars.ndim != 2 or bars.shape[1] != 2:
+        raise ValueError(
+            f"diagram has shape {bars.shape}: expected (n_bars, 2), a row (birth, death) a bar."
+        )
+    bad = np.flatnonzero(~(np.isfinite(bars).all(axis=1) & (bars[:, 0] <= bars[:, 1])))
+    if bad.size:
+        raise ValueError(
+            f"diagram[{bad[0]}] is the bar {bars[bad[0]].tolist()}: expected finite numbers, birth "
+            f"<= death. Remove bars that never die, the same way from every diagram."
+        )
+    lengths = bar_lengths(bars, measure)
+    return StableRankFunction(stable_ranks(lengths, p, len(bars)).numpy())
 
 
 def _pad(

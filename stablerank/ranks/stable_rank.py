@@ -286,6 +286,11 @@ class StableRank(TransformerMixin, BaseEstimator):
         ndarray of shape (n_clouds,), float64
             A bound on the error of every coordinate.
 
+        Raises
+        ------
+        ValueError
+            If `relative` is out of range.
+
         Notes
         -----
         A length is off by K times what births and deaths are off, and by the contour's own
@@ -296,6 +301,8 @@ class StableRank(TransformerMixin, BaseEstimator):
         in a tail; every step of the running log S 4 u + u |log S|, divided by p.
         """
         check_is_fitted(self, "n_ranks_")
+        if not 0 <= relative <= 0.1:
+            raise ValueError(f"relative={relative!r}: expected an error between 0 and 0.1.")
         batch = check_diagrams(X)
         contour = check_contour(self.contour)
         worst = np.zeros(len(batch))

@@ -239,6 +239,8 @@ def _build_kernel(digest: str) -> Callable[..., None]:
                     sorted_keys,
                     sorted_tags,
                     n_edges,
+                    keys,
+                    tags,
                     h0_deaths[m0:],
                     h0_edges[m0:],
                     h1_births[m1:],

@@ -82,6 +82,8 @@ def gabriel_edges(
             mesh[8 * i + 1] = i + 1
             mesh[8 * i + 4] = _NO_TWIN
         return n - 1
+    # Which angle is obtuse, which side longest and which edges stay is anybody's guess to a branch
+    # predictor: everything is computed, then selected.
     n_edges = 0
     for t in range(n_triangles):
         h = 8 * t
@@ -93,45 +95,42 @@ def gabriel_edges(
         bc2 = bcx * bcx + bcy * bcy
         ca2 = cax * cax + cay * cay
         # Minus |.||.| cos of the angle at each corner: positive where the angle is obtuse. Rounding
-        # errs only within 1e-15 of the right angle, where the radius is half the edge to 1e-30.
+        # errs only within 1e-15 of the right angle, where the radius is half the edge to 1e-30. All
+        # three are needed: in a needle the longest side may not be told from the second one.
         at_a = abx * cax + aby * cay
         at_b = abx * bcx + aby * bcy
         at_c = bcx * cax + bcy * cay
-        if at_a >= 0.0 or at_b >= 0.0 or at_c >= 0.0:
-            if at_a >= 0.0:
-                wide, longest2 = 1, bc2
-            elif at_b >= 0.0:
-                wide, longest2 = 2, ca2
-            else:
-                wide, longest2 = 0, ab2
-            radii2[t] = 0.25 * longest2
-            across = mesh[h + 4 + wide]
-            face = n_triangles if across == _NO_TWIN else np.int64(across >> np.uint32(3))
-            # Two right triangles on one hypotenuse: the second must not point back at the first.
-            faces[t] = t if face < t and faces[face] == t else face
-        else:
-            wide = 3
-            # R = (longest edge) / (2 sin of its angle), and 1 / sin^2 = 1 + (cos / sin)^2: never
-            # below half the edge, and exact where the angle is right. sin >= sqrt(3/4) here.
-            if ab2 >= bc2 and ab2 >= ca2:
-                longest2, tangent = ab2, at_c / (bcx * cay - bcy * cax)
-            elif bc2 >= ca2:
-                longest2, tangent = bc2, at_a / (cax * aby - cay * abx)
-            else:
-                longest2, tangent = ca2, at_b / (abx * bcy - aby * bcx)
-            radii2[t] = 0.25 * longest2 * (1.0 + tangent * tangent)
-            faces[t] = t
+        wide = 0 if at_c >= 0.0 else 3
+        wide = 2 if at_b >= 0.0 else wide
+        wide = 1 if at_a >= 0.0 else wide
+        # R = (longest edge) / (2 sin of its angle), and 1 / sin^2 = 1 + (cos / sin)^2: never below
+        # half the edge, and exact where the angle is right. sin^2 >= 3/4 in an acute triangle.
+        longest = 1 if bc2 > ab2 else 0
+        longest = 2 if (ca2 > ab2) & (ca2 > bc2) else longest
+        a = np.int64(mesh[h + longest])
+        b = np.int64(mesh[_next(h + longest)])
+        c = np.int64(mesh[_next(_next(h + longest))])
+        abx, aby = xs[b] - xs[a], ys[b] - ys[a]
+        cax, cay = xs[a] - xs[c], ys[a] - ys[c]
+        cbx, cby = xs[b] - xs[c], ys[b] - ys[c]
+        acute = np.float64(wide == 3)
+        tangent = acute * (cax * cbx + cay * cby) / (abs(cax * cby - cay * cbx) + (1.0 - acute))
+        radii2[t] = 0.25 * (abx * abx + aby * aby) * (1.0 + tangent * tangent)
         mesh[h + 3] = wide
+        mesh[h + 7] = h  # what an acute triangle is glued to, beyond a fourth side, is itself
+        beyond = mesh[h + 4 + wide]
+        face = n_triangles if beyond == _NO_TWIN else np.int64(beyond) >> 3
+        # Two right triangles on one hypotenuse: the second must not point back at the first.
+        faces[t] = t if (faces[face] == t) & (face < t) else face
         for side in range(3):
             keys[n_edges] = ab2 if side == 0 else (bc2 if side == 1 else ca2)
             tags[n_edges] = h + side
-            other = mesh[h + 4 + side]
+            other = np.int64(mesh[h + 4 + side])
             # Each edge is listed by the later of its triangles, unless one is obtuse towards it.
-            if side != wide and (
-                other == _NO_TWIN
-                or (other < h and mesh[np.int64(other | np.uint32(3))] != other & np.uint32(3))
-            ):
-                n_edges += 1
+            earlier = other < h
+            apart = np.int64(mesh[(other if earlier else h) | 3]) != other & 3
+            listed = (earlier & apart) | (other == np.int64(_NO_TWIN))
+            n_edges += listed & (side != wide)
     return n_edges
 
 
@@ -147,6 +146,8 @@ def persistence(
     keys: NDArray[np.float64],
     tags: NDArray[np.uint32],
     n_edges: int,
+    spare_keys: NDArray[np.float64],
+    spare_tags: NDArray[np.uint32],
     h0_deaths: NDArray[np.float64],
     h0_edges: NDArray[np.int64],
     h1_births: NDArray[np.float64],
@@ -156,60 +157,82 @@ def persistence(
 ) -> int:
     """Write the bars of one cloud, with generators: the number of those in H1, or `NO_TREE`.
 
-    ``keys`` and ``tags`` are the Gabriel edges in ascending order; both are overwritten. H0 has
+    ``keys`` and ``tags`` are the Gabriel edges in ascending order, overwritten as the spare arrays
+    of the same size are; ``components`` is room for the forest of the points. H0 has
     n - 1 bars, of non-decreasing death; those of H1 have non-increasing births.
     """
     for i in range(n):
         components[i] = i
-    n_joined, n_left = 0, 0
+    n_joining, n_left = 0, 0
     for i in range(n_edges):
+        if n_joining == n - 1:
+            for j in range(i, n_edges):
+                keys[n_left + j - i], tags[n_left + j - i] = keys[j], tags[j]
+            n_left += n_edges - i
+            break
         h = np.int64(tags[i])
-        u = np.int64(mesh[h])
-        v = np.int64(mesh[h - 2 if h & 3 == 2 else h + 1])
-        root, other = _find(components, u), _find(components, v)
-        if root == other:
-            keys[n_left] = keys[i]
-            tags[n_left] = tags[i]
-            n_left += 1
-            continue
-        components[max(root, other)] = min(root, other)
-        h0_deaths[n_joined] = 0.5 * math.sqrt(keys[i])
-        h0_edges[n_joined, 0] = min(index[u], index[v])
-        h0_edges[n_joined, 1] = max(index[u], index[v])
-        n_joined += 1
-    if n_joined != n - 1:
+        u = _find(components, np.int64(mesh[h]))
+        v = _find(components, np.int64(mesh[_next(h)]))
+        components[max(u, v)] = min(u, v)
+        # Written to both lists and counted in one: no branch to guess.
+        spare_keys[n_joining], spare_tags[n_joining] = keys[i], tags[i]
+        keys[n_left], tags[n_left] = keys[i], tags[i]
+        n_joining += u != v
+        n_left += u == v
+    if n_joining != n - 1:
         return NO_TREE
+    for i in range(n_joining):
+        h = np.int64(spare_tags[i])
+        u, v = np.int64(index[np.int64(mesh[h])]), np.int64(index[np.int64(mesh[_next(h)])])
+        h0_deaths[i] = 0.5 * math.sqrt(spare_keys[i])
+        h0_edges[i, 0], h0_edges[i, 1] = min(u, v), max(u, v)
+
     n_bars = 0
     for i in range(n_left - 1, -1, -1):
         h = np.int64(tags[i])
-        across = mesh[h + 4]
+        beyond = mesh[h + 4]
         face = _find(faces, h >> 3)
-        other = _find(faces, n_triangles if across == _NO_TWIN else np.int64(across) >> 3)
-        if radii2[face] > radii2[other]:
-            face, other = other, face
-        faces[face] = other
+        other = _find(faces, n_triangles if beyond == _NO_TWIN else np.int64(beyond) >> 3)
+        swap = radii2[face] > radii2[other]
+        smaller, larger = other if swap else face, face if swap else other
+        faces[smaller] = larger
+        # Bars are kept from the end of the list, where all has been read already.
         birth2 = 0.25 * keys[i]
-        if radii2[face] <= birth2 * _NOISE:
-            continue
-        u, v = index[np.int64(mesh[h])], index[np.int64(mesh[h - 2 if h & 3 == 2 else h + 1])]
-        a, b, c = index[mesh[8 * face]], index[mesh[8 * face + 1]], index[mesh[8 * face + 2]]
-        h1_births[n_bars] = math.sqrt(birth2)
-        h1_deaths[n_bars] = math.sqrt(radii2[face])
-        h1_edges[n_bars, 0] = min(u, v)
-        h1_edges[n_bars, 1] = max(u, v)
-        h1_triangles[n_bars, 0] = min(a, min(b, c))
-        h1_triangles[n_bars, 1] = max(min(a, b), min(max(a, b), c))
-        h1_triangles[n_bars, 2] = max(a, max(b, c))
-        n_bars += 1
+        last = n_left - 1 - n_bars
+        keys[last], tags[last], spare_tags[n_bars] = birth2, h, smaller
+        n_bars += radii2[smaller] > birth2 * _NOISE
+    for i in range(n_bars):
+        h = np.int64(tags[n_left - 1 - i])
+        u, v = np.int64(index[np.int64(mesh[h])]), np.int64(index[np.int64(mesh[_next(h)])])
+        h1_births[i] = math.sqrt(keys[n_left - 1 - i])
+        h1_edges[i, 0], h1_edges[i, 1] = min(u, v), max(u, v)
+        face = np.int64(spare_tags[i])
+        h1_deaths[i] = math.sqrt(radii2[face])
+        a = np.int64(index[np.int64(mesh[8 * face])])
+        b = np.int64(index[np.int64(mesh[8 * face + 1])])
+        c = np.int64(index[np.int64(mesh[8 * face + 2])])
+        h1_triangles[i, 0] = min(a, min(b, c))
+        h1_triangles[i, 1] = max(min(a, b), min(max(a, b), c))
+        h1_triangles[i, 2] = max(a, max(b, c))
     return n_bars
 
 
 @njit(nogil=True)
+def _next(h: int) -> int:
+    """Return the half-edge after h in its triangle."""
+    return h - 2 if h & 3 == 2 else h + 1
+
+
+@njit(nogil=True)
 def _find(parents: NDArray[np.uint32], i: int) -> int:
+    """Return the root above i, and let i and its parent point there."""
+    parent = np.int64(parents[i])
+    root = np.int64(parents[np.int64(parents[parent])])  # far enough mostly: no loop to predict
     while True:
-        parent = np.int64(parents[i])
-        if parent == i:
-            return i
-        grandparent = parents[parent]
-        parents[i] = grandparent
-        i = np.int64(grandparent)
+        above = np.int64(parents[root])
+        if above == root:
+            break
+        root = np.int64(parents[above])
+    parents[i] = root
+    parents[parent] = root
+    return root

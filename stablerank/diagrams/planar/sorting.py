@@ -39,12 +39,13 @@ def sort_pairs(
         differ by orders of magnitude in a cloud of clusters.
     """
     if n <= _FEW:
-        sorted_keys[:n] = keys[:n]
-        sorted_tags[:n] = tags[:n]
+        for i in range(n):
+            sorted_keys[i], sorted_tags[i] = keys[i], tags[i]
         _insert(sorted_keys, sorted_tags, n, n * n)
         return
     n_buckets = _BUCKETS_PER_KEY * n
-    counts[:n_buckets] = 0
+    for i in range(n_buckets):
+        counts[i] = 0
     if geometric:
         # The bits of a positive float, read as a whole number, grow as its logarithm does.
         bits = keys.view(np.int64)
