@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -9,13 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 
 from stablerank.certify import Certificates, certify, stability_chain
 from stablerank.diagrams import AlphaPersistence, RipsPersistence
 from stablerank.nn import LipschitzClassifier
+from stablerank.nn.classifier import check_classes
 from stablerank.ranks import Contour, StableRank
 from stablerank.stability import HAUSDORFF, SUP, StabilityChain
 
@@ -34,10 +36,10 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
     epsilon : float, optional
         The perturbation to train for, in the units of the points; by default it follows the
         spread of the training vectors, see :class:`~stablerank.nn.LipschitzClassifier`.
-    loss : {"margin", "cross-entropy"}, default="margin"
+    loss : {"cross-entropy", "margin"}, default="cross-entropy"
         Of the network, see there.
-    temperature : float, default=3.0
-        Trades robustness (small: large certified radii) against accuracy (20), see there.
+    temperature : float, default=1.0
+        Trades robustness (0.3: large certified radii) against accuracy (20), see there.
     persistence : {"alpha", "rips"} or a filtration, default="alpha"
         How diagrams are computed. "alpha" is for points in R² and R³.
     homology_dimensions : tuple of int, default=(0, 1)
@@ -53,12 +55,17 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         Passes over the training data.
     n_jobs : int, optional
         Workers for the diagrams, as in joblib.
-    random_state : int or None, default=None
+    random_state : int, Generator, RandomState or None, default=None
         Seed of the training.
     verbose : int, default=0
         skorch's table of epochs.
     **step_params
         ``persistence__…``, ``ranks__…`` and ``network__…``: parameters of the steps.
+
+    Raises
+    ------
+    ValueError
+        For a parameter of another name; the message says which was probably meant.
 
     Attributes
     ----------
@@ -87,8 +94,8 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         epsilon: float | None = None,
-        loss: Literal["margin", "cross-entropy"] = "margin",
-        temperature: float = 3.0,
+        loss: Literal["cross-entropy", "margin"] = "cross-entropy",
+        temperature: float = 1.0,
         persistence: Any = "alpha",
         homology_dimensions: Sequence[int] = (0, 1),
         p: float = math.inf,
@@ -122,7 +129,7 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         X : list of ndarray of shape (n_points, d), or ndarray of shape (n_clouds, n_points, d)
             The clouds.
         y : array-like of shape (n_clouds,)
-            Labels of any kind that scikit-learn sorts.
+            Labels of one kind: strings, integers, booleans, or floats that are whole numbers.
 
         Returns
         -------
@@ -131,27 +138,33 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For bad clouds (with their index), labels and parameters; nothing fitted is left
-            behind.
+            For bad clouds (with their index), labels and parameters.
+        TypeError
+            For what is no list of clouds, or holds no real numbers.
+        KeyboardInterrupt
+            At Ctrl-C.
+
+        Notes
+        -----
+        Whatever is raised, the estimator is as it was before, with an earlier fit if there was one.
         """
         persistence = self._persistence()
+        network = self._network()
+        network._check_parameters()
         persistence.fit(X)  # checks the clouds before any long work
         labels = _check_labels(y, len(X))
+        check_classes(labels)
+        self._ranks(1).fit([{k: np.empty((0, 2)) for k in persistence.homology_dimensions}])
+
         diagrams = persistence.transform(X)
-        ranks = self._ranks(diagrams)
+        most = {k: min(max(diagrams.n_bars(k).max(), 1), 200) for k in diagrams.homology_dimensions}
+        ranks = self._ranks({k: int(n_ranks) for k, n_ranks in most.items()})
         vectors = ranks.fit_transform(diagrams)
         source = SUP if getattr(persistence, "metric", None) == "precomputed" else HAUSDORFF
         to_diagrams = persistence.stability(source)
         chain = StabilityChain(to_diagrams, ranks.stability(to_diagrams.target))
-        network = LipschitzClassifier(
-            epsilon=self.epsilon,
-            loss=self.loss,
-            temperature=self.temperature,
-            constants=chain.constants,
-            max_epochs=self.max_epochs,
-            random_state=self.random_state,
-            verbose=self.verbose,
-        ).set_params(**self._params_of("network"))
+        if "constants" not in self._params_of("network"):
+            network.set_params(constants=chain.constants)
         network.fit(vectors, labels)
         self.pipeline_ = Pipeline(list(zip(_STEPS, (persistence, ranks, network), strict=True)))
         self.classes_ = network.classes_
@@ -223,9 +236,17 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
+        NotFittedError
+            Before :meth:`fit`.
         ValueError
-            If a part of the model cannot be written without pickling, such as labels that are
-            neither strings nor numbers.
+            If a part of the model cannot be written without pickling, such as a filtration of your
+            own.
+
+        Notes
+        -----
+        The loaded model predicts and certifies with the same bits. It has the same parameters, save
+        those that only training needs and that would have to be pickled: optimizer, callbacks,
+        train_split, and a random_state that is a generator, which are the defaults again.
         """
         from stablerank.models import save_model
 
@@ -235,10 +256,22 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
     def load(cls, path: str | os.PathLike[str]) -> StableRankClassifier:
         """Read a model that :meth:`save` wrote; no code of the file is run.
 
+        Parameters
+        ----------
+        path : path-like
+            What :meth:`save` wrote.
+
+        Returns
+        -------
+        StableRankClassifier
+            Fitted.
+
         Raises
         ------
+        FileNotFoundError
+            If there is no file.
         ValueError
-            If the file is damaged, of another kind, or from a newer version.
+            If the file is damaged in any bit, of another kind, or from a newer version.
         """
         from stablerank.models import load_model
 
@@ -254,11 +287,11 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For unknown names.
+            For unknown names; then nothing is set.
         """
-        own = {name: value for name, value in params.items() if "__" not in name}
+        own = {name: value for name, value in params.items() if name in self._get_param_names()}
+        self._set_step_params({n: v for n, v in params.items() if n not in own})
         super().set_params(**own)
-        self._set_step_params({n: v for n, v in params.items() if "__" in n})
         return self
 
     def _set_step_params(self, params: Mapping[str, Any]) -> None:
@@ -270,12 +303,14 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
             "ranks": set(StableRank._get_param_names()),
             "network": set(LipschitzClassifier._get_param_names()),
         }
+        if hasattr(self.persistence, "get_params") and not isinstance(self.persistence, type):
+            known["persistence"] |= set(self.persistence.get_params())
+        names = sorted(f"{step}__{name}" for step in known for name in known[step])
         for name in params:
-            step, _, parameter = name.partition("__")
-            if step not in known or parameter not in known[step]:
-                names = sorted(f"{s}__{n}" for s in known for n in known[s])
+            if name not in names:
                 raise ValueError(
-                    f"{name!r} is no parameter of StableRankClassifier.{_meant(name, names)}"
+                    f"{name!r} is no parameter of {type(self).__name__}."
+                    f"{_meant(name, [*self._get_param_names(), *names])}"
                 )
         for name, value in params.items():
             setattr(self, name, value)
@@ -293,31 +328,35 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         }
 
     def _persistence(self) -> Any:
-        from sklearn.base import clone
-
-        if isinstance(self.persistence, str):
-            kinds = {"alpha": AlphaPersistence, "rips": RipsPersistence}
-            if self.persistence not in kinds:
-                raise ValueError(
-                    f"persistence={self.persistence!r}: expected one of {sorted(kinds)}, or a "
-                    f"filtration such as AlphaPersistence()."
-                )
+        kinds = {"alpha": AlphaPersistence, "rips": RipsPersistence}
+        if isinstance(self.persistence, str) and self.persistence in kinds:
             step = kinds[self.persistence](
                 homology_dimensions=self.homology_dimensions, n_jobs=self.n_jobs
             )
-        else:
+        elif hasattr(self.persistence, "stability") and not isinstance(self.persistence, type):
             step = clone(self.persistence)
+        else:
+            raise ValueError(
+                f"persistence={self.persistence!r}: expected one of {sorted(kinds)}, or a "
+                f"filtration such as AlphaPersistence()."
+            )
         return step.set_params(**self._params_of("persistence"))
 
-    def _ranks(self, diagrams: Any) -> StableRank:
-        n_ranks: Any = self.n_ranks
-        if n_ranks is None:
-            n_ranks = {
-                k: int(min(max(diagrams.n_bars(k).max(), 1), 200))
-                for k in diagrams.homology_dimensions
-            }
+    def _ranks(self, default: int | dict[int, int]) -> StableRank:
+        n_ranks = default if self.n_ranks is None else self.n_ranks
         ranks = StableRank(p=self.p, contour=self.contour, n_ranks=n_ranks)
         return ranks.set_params(**self._params_of("ranks"))
+
+    def _network(self) -> LipschitzClassifier:
+        network = LipschitzClassifier(
+            epsilon=self.epsilon,
+            loss=self.loss,
+            temperature=self.temperature,
+            max_epochs=self.max_epochs,
+            random_state=self.random_state,
+            verbose=self.verbose,
+        )
+        return network.set_params(**self._params_of("network"))
 
     def _fitted(self) -> Pipeline:
         if not hasattr(self, "pipeline_"):
@@ -334,27 +373,45 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _check_labels(y: Any, n_clouds: int) -> NDArray[Any]:
-    labels = np.asarray(y)
+    # asked before NumPy makes one type of them: [1, "a"] would become ["1", "a"], [0, True] [0, 1]
+    items = y.tolist() if hasattr(y, "tolist") else y
+    if isinstance(items, (list, tuple)):
+        kinds = sorted({_kind_of_label(label) for label in items})
+        if len(kinds) > 1:
+            raise ValueError(
+                f"y mixes labels of kinds {kinds}: give all of them one type, such as str."
+            )
+    try:
+        labels = np.asarray(y)
+        if labels.dtype.kind == "O":
+            labels = np.array(labels.tolist())
+    except ValueError:
+        raise ValueError("y is ragged: expected one label a cloud.") from None
     if labels.ndim != 1 or len(labels) != n_clouds:
         raise ValueError(
             f"y has shape {labels.shape}, but X has {n_clouds} clouds: expected one label a cloud."
         )
+    if labels.dtype.kind not in "biufU":
+        raise ValueError(
+            f"y has dtype {labels.dtype}: expected strings, integers, booleans, or floats that "
+            f"are whole numbers."
+        )
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         bad = int(np.flatnonzero(~np.isfinite(labels))[0])
-        raise ValueError(f"y[{bad}] is {labels[bad]!r}: labels must not be NaN or infinite.")
-    if labels.dtype.kind == "O":
-        bad_types = {type(v).__name__ for v in labels} - {"str", "int", "bool", "float"}
-        if bad_types or len({type(v) for v in labels}) > 1:
-            raise ValueError(
-                f"y mixes labels of types {sorted({type(v).__name__ for v in labels})}: give all "
-                f"of them one type, such as str."
-            )
-        labels = np.array(labels.tolist())
+        raise ValueError(
+            f"y[{bad}] is {float(labels[bad])!r}: labels are neither NaN nor infinite."
+        )
     return labels
 
 
-def _meant(name: str, names: Sequence[str]) -> str:
-    import difflib
+def _kind_of_label(label: Any) -> str:
+    if isinstance(label, (bool, np.bool_)):
+        return "bool"
+    if isinstance(label, (int, float, np.integer, np.floating)):
+        return "number"
+    return "str" if isinstance(label, str) else type(label).__name__
 
+
+def _meant(name: str, names: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
-    return f" Did you mean {close[0]!r}?" if close else f" Those of the steps are {names}."
+    return f" Did you mean {close[0]!r}?" if close else f" Its parameters are {', '.join(names)}."

@@ -1,6 +1,9 @@
 """Models as files: one safetensors file with the tensors, and JSON in its header. No pickle.
 
-The file holds the folded float64 weights, bit for bit those that predict and are certified.
+The file holds the folded float64 weights, bit for bit those that predict and are certified. The
+JSON begins with the SHA-256 of the whole file (with zeros in its own place), so that no bit of a
+file can change unnoticed. A digest is no signature: whoever writes a file can write any weights,
+so everything else in it is checked as well.
 """
 
 from __future__ import annotations
@@ -14,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as bytes_from_tensors
 from sklearn.pipeline import Pipeline
 
 from stablerank.diagrams import AlphaPersistence, RipsPersistence
 from stablerank.files import write_atomically
 from stablerank.nn import LipschitzClassifier, StableRankNetwork
+from stablerank.nn.network import check_architecture
 from stablerank.ranks import Contour, StableRank
 from stablerank.ranks.contours import contour_from_dict
 
@@ -29,91 +35,122 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _FILTRATIONS = {"alpha": AlphaPersistence, "rips": RipsPersistence}
-_LABEL_KINDS = "biufU"
+_LABELS = {"b", "i", "u", "f", "U"}
+_LONGEST_LABEL = 10_000
+_NO_DIGEST = "0" * 64
+_DIGEST_KEY = rb"{\"sha256\": \""
+_ONLY_FOR_TRAINING = {"optimizer", "callbacks", "train_split"}
+_KEYS = {
+    "model": {"sha256", "format", "parameters", "persistence", "ranks", "network", "classes"},
+    "persistence": {"kind", "parameters", "dimension"},
+    "ranks": {"parameters", "homology_dimensions", "n_ranks", "max_bars"},
+    "network": {"parameters", "layer", "activation", "hidden", "epsilon", "temperature"},
+    "classes": {"dtype", "values"},
+}
 
 
 def save_model(model: StableRankClassifier, path: str | os.PathLike[str]) -> None:
     """Write a fitted model; see :meth:`StableRankClassifier.save`."""
     persistence, ranks, classifier = (step for _, step in model._fitted().steps)
-    kind = next((k for k, c in _FILTRATIONS.items() if type(persistence) is c), None)
-    if kind is None or type(ranks) is not StableRank or type(classifier) is not LipschitzClassifier:
+    if type(ranks) is not StableRank or type(classifier) is not LipschitzClassifier:
         raise ValueError(
-            f"Only models of AlphaPersistence or RipsPersistence, StableRank and "
-            f"LipschitzClassifier can be saved, not of {type(persistence).__name__}, "
+            f"Only models of StableRank and LipschitzClassifier can be saved, not of "
             f"{type(ranks).__name__} and {type(classifier).__name__}."
         )
-    classes = model.classes_
-    if classes.dtype.kind not in _LABEL_KINDS:
-        raise ValueError(
-            f"Labels of dtype {classes.dtype} cannot be saved without pickling: use strings or "
-            f"numbers."
-        )
     network = classifier.network_
-    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     description = {
+        "sha256": _NO_DIGEST,
         "format": FORMAT,
-        "persistence": {
-            "kind": kind,
-            "parameters": _plain(persistence.get_params()),
-            "dimension": persistence.dimension_,
-        },
+        "parameters": _plain(model.get_params(deep=False)),
+        "persistence": {**_filtration(persistence), "dimension": persistence.dimension_},
         "ranks": {
-            "parameters": _plain(ranks.get_params()),
-            "homology_dimensions": list(ranks.homology_dimensions_),
-            "n_ranks": [[k, n] for k, n in ranks.n_ranks_.items()],
-            "max_bars": [[k, n] for k, n in ranks.max_bars_.items()],
+            "parameters": _plain(ranks.get_params(deep=False)),
+            "homology_dimensions": [int(k) for k in ranks.homology_dimensions_],
+            "n_ranks": [[int(k), int(n)] for k, n in ranks.n_ranks_.items()],
+            "max_bars": [[int(k), int(n)] for k, n in ranks.max_bars_.items()],
         },
         "network": {
-            "layer": classifier.layer,
-            "activation": classifier.activation,
-            "hidden": [int(width) for width in classifier.hidden],
-            "n_features": int(classifier.n_features_in_),
-            "loss": classifier.loss,
-            "temperature": float(classifier.temperature),
-            "offset": float(classifier.offset),
+            "parameters": _plain(classifier.get_params(deep=False)),
+            "layer": network.layer,
+            "activation": network.activation,
+            "hidden": list(network.hidden),
             "epsilon": classifier.epsilon_,
+            "temperature": classifier.temperature_,
         },
-        "classes": {"dtype": classes.dtype.str, "values": classes.tolist()},
-        "digest": _digest(state),
+        "classes": _plain_labels(classifier.classes_),
     }
     text = json.dumps(description, allow_nan=False)
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    data = bytes_from_tensors(state, metadata={"stablerank": text})
+    start = _digest_start(data)
+    digest = hashlib.sha256(data).hexdigest().encode()
     with write_atomically(path) as file:
-        file.write(safetensors_bytes(state, metadata={"stablerank": text}))
+        file.write(data[:start] + digest + data[start + len(digest) :])
 
 
 def load_model(kind: type[StableRankClassifier], path: str | os.PathLike[str]) -> Any:
     """Read a model; see :meth:`StableRankClassifier.load`."""
-    description, state = _read(Path(path))
-    try:
-        return _assemble(kind, description, state)
-    except (KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
-        raise ValueError(f"{path} is not a valid model: {error}") from error
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no model at {path}.")
+    data = path.read_bytes()
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = json.loads(metadata["stablerank"])
-    except (SafetensorError, KeyError, ValueError, UnicodeDecodeError) as error:
+        description = _description(data)
+    except (LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is no model of stablerank, or it is damaged: {error}. Save it again."
         ) from error
-    if not isinstance(description, dict) or not isinstance(description.get("format"), int):
-        raise ValueError(f"{path} is no model of stablerank: its header has no format.")
     if description["format"] > FORMAT:
         raise ValueError(
             f"{path} has format {description['format']}, and this version reads up to {FORMAT}: "
             f"upgrade stablerank."
         )
-    if description.get("digest") != _digest(state):
+    _check_digest(data, path)
+    try:
+        return _assemble(kind, description, tensors_from_bytes(data))
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        SafetensorError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ValueError(f"{path} is no valid model: {error}") from error
+
+
+def _description(data: bytes) -> dict[str, Any]:
+    """The JSON in the header of a safetensors file: its length in 8 bytes, then the header."""
+    length = int.from_bytes(data[:8], "little")
+    if not 8 <= length <= len(data) - 8:
+        raise ValueError("its header is incomplete")
+    header = json.loads(data[8 : 8 + length])
+    text = header["__metadata__"]["stablerank"]
+    description = json.loads(text, parse_constant=_refuse_constant)
+    number = description["format"]
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"its format is {number!r}")
+    return dict(description)
+
+
+def _check_digest(data: bytes, path: Path) -> None:
+    start = _digest_start(data)
+    stop = start + len(_NO_DIGEST)
+    whole = hashlib.sha256(data[:start])
+    whole.update(_NO_DIGEST.encode())
+    whole.update(data[stop:])
+    if start < 0 or data[start:stop] != whole.hexdigest().encode():
         raise ValueError(
-            f"{path} is damaged: its weights do not have the digest that was saved with them."
+            f"{path} is damaged: it does not have the digest that was saved with it. Save it again."
         )
-    return description, state
+
+
+def _digest_start(data: bytes) -> int:
+    """Where the digest stands: after its key, which is the first of the JSON."""
+    found = data.find(_DIGEST_KEY)
+    return found + len(_DIGEST_KEY) if found >= 0 else -1
 
 
 def _assemble(
@@ -121,122 +158,196 @@ def _assemble(
     description: dict[str, Any],
     state: dict[str, torch.Tensor],
 ) -> StableRankClassifier:
-    part = description["persistence"]
-    if part["kind"] not in _FILTRATIONS:
-        raise ValueError(f"Unknown filtration {part['kind']!r} in the file.")
-    parameters = _restored(part["parameters"])
-    persistence: Any = _FILTRATIONS[part["kind"]](**parameters)
-    persistence._check_parameters()
-    persistence.dimension_ = part["dimension"]
-
-    part = description["ranks"]
-    ranks = StableRank(**_restored(part["parameters"]))
-    ranks.homology_dimensions_ = tuple(int(k) for k in part["homology_dimensions"])
-    ranks.n_ranks_ = {int(k): int(n) for k, n in part["n_ranks"]}
-    ranks.max_bars_ = {int(k): int(n) for k, n in part["max_bars"]}
-    ranks.n_features_out_ = sum(ranks.n_ranks_.values())
-
-    part = description["network"]
-    classes = np.array(description["classes"]["values"], dtype=description["classes"]["dtype"])
-    if classes.dtype.kind not in _LABEL_KINDS or len(classes) < 2:
-        raise ValueError("The file's labels are neither strings nor numbers, or fewer than two.")
-    classifier = LipschitzClassifier(
-        epsilon=part["epsilon"],
-        loss=part["loss"],
-        temperature=part["temperature"],
-        offset=part["offset"],
-        hidden=tuple(part["hidden"]),
-        layer=part["layer"],
-        activation=part["activation"],
-    )
-    if ranks.n_features_out_ != part["n_features"]:
-        raise ValueError("The file's ranks do not fit its network.")
-    network = StableRankNetwork(
-        n_features=part["n_features"],
-        n_classes=len(classes),
-        hidden=part["hidden"],
-        layer=part["layer"],
-        activation=part["activation"],
-    ).folded()
-    if any(tensor.dtype != torch.float64 for tensor in state.values()):
-        raise ValueError("The file's weights are not float64.")
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-        raise ValueError("The file's weights are not finite.")
-    network.load_state_dict(state, strict=True)
-    classifier.network_ = network
-    classifier.classes_ = classes
-    classifier.epsilon_ = part["epsilon"]
-    classifier.n_features_in_ = part["n_features"]
-
-    model = kind(
-        epsilon=part["epsilon"],
-        loss=part["loss"],
-        temperature=part["temperature"],
-        persistence=description["persistence"]["kind"],
-        homology_dimensions=persistence.homology_dimensions,
-        p=ranks.p,
-        n_ranks=ranks.n_ranks,
-        contour=ranks.contour,
-        n_jobs=persistence.n_jobs,
-        network__offset=part["offset"],
-        network__hidden=tuple(part["hidden"]),
-        network__layer=part["layer"],
-        network__activation=part["activation"],
-        **{
-            f"persistence__{name}": value
-            for name, value in parameters.items()
-            if name not in ("homology_dimensions", "n_jobs")
-        },
-        ranks__max_bars=ranks.max_bars,
-    )
+    for name, keys in _KEYS.items():
+        found = set(description if name == "model" else description[name])
+        if found != keys:
+            raise ValueError(f"its {name} has the keys {sorted(found)}: expected {sorted(keys)}.")
+    persistence = _read_filtration(description["persistence"])
+    ranks = _read_ranks(description["ranks"], persistence.homology_dimensions)
+    classes = _read_labels(**description["classes"])
+    classifier = _read_classifier(description["network"], ranks.n_features_out_, classes, state)
+    model = kind(**_restored(description["parameters"]))
     steps = [("persistence", persistence), ("ranks", ranks), ("network", classifier)]
     model.pipeline_ = Pipeline(steps)
     model.classes_ = classes
     return model
 
 
-def _digest(state: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name]
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _filtration(persistence: Any) -> dict[str, Any]:
+    kind = next((k for k, c in _FILTRATIONS.items() if type(persistence) is c), None)
+    if kind is None:
+        raise ValueError(
+            f"Only models of AlphaPersistence or RipsPersistence can be saved, not of "
+            f"{type(persistence).__name__}."
+        )
+    return {"kind": kind, "parameters": _plain(persistence.get_params(deep=False))}
+
+
+def _read_filtration(part: dict[str, Any]) -> Any:
+    if part["kind"] not in _FILTRATIONS:
+        raise ValueError(f"it has the unknown filtration {part['kind']!r}.")
+    persistence: Any = _FILTRATIONS[part["kind"]](**_restored(part["parameters"]))
+    persistence._check_parameters()
+    if "dimension" in part:
+        without = getattr(persistence, "metric", None) == "precomputed"
+        dimension = part["dimension"]
+        if (dimension is None) != without or not (without or _is_count(dimension)):
+            raise ValueError(f"its clouds have the dimension {dimension!r}.")
+        persistence.dimension_ = dimension
+    return persistence
+
+
+def _read_ranks(part: dict[str, Any], homology_dimensions: tuple[int, ...]) -> StableRank:
+    ranks = StableRank(**_restored(part["parameters"]))
+    ranks.fit([{k: np.empty((0, 2)) for k in homology_dimensions}])  # checks the parameters
+    if part["homology_dimensions"] != list(ranks.homology_dimensions_):
+        raise ValueError("the homology dimensions of its ranks are not those of its filtration.")
+    for name in ("n_ranks", "max_bars"):
+        counts = dict(part[name])
+        if list(counts) != part["homology_dimensions"] or not all(map(_is_count, counts.values())):
+            raise ValueError(f"{name}={part[name]!r}: expected one count for each dimension.")
+        setattr(ranks, f"{name}_", counts)
+    ranks.n_features_out_ = sum(ranks.n_ranks_.values())
+    return ranks
+
+
+def _read_classifier(
+    part: dict[str, Any],
+    n_features: int,
+    classes: NDArray[Any],
+    state: dict[str, torch.Tensor],
+) -> LipschitzClassifier:
+    classifier = LipschitzClassifier(**_restored(part["parameters"]))
+    classifier._check_parameters()
+    for name in ("epsilon", "temperature"):
+        if not isinstance(part[name], float) or not 0 < part[name] < math.inf:
+            raise ValueError(f"{name}={part[name]!r}: expected a positive number.")
+    hidden, layer, activation = part["hidden"], part["layer"], part["activation"]
+    check_architecture(hidden, layer, activation)
+    # before anything is built, since sizes beyond the file's own would fill the memory
+    shapes = _expected_shapes(n_features, hidden, len(classes), layer)
+    for name in sorted({*shapes, *state}):
+        found = tuple(state[name].shape) if name in state else None
+        if found != shapes.get(name):
+            raise ValueError(f"{name} has the shape {found}: expected {shapes.get(name)}.")
+        if state[name].dtype != torch.float64 or not bool(torch.isfinite(state[name]).all()):
+            raise ValueError(f"{name} is not of finite float64 numbers.")
+    if not bool((state["standardize.factor"] >= 0).all()):
+        raise ValueError("standardize.factor has negative numbers.")
+    with torch.random.fork_rng(devices=[]):  # its first weights are random
+        network = StableRankNetwork(n_features, len(classes), hidden, layer, activation).folded()
+    network.load_state_dict(state)
+    classifier.network_, classifier.classes_ = network, classes
+    classifier.epsilon_, classifier.temperature_ = part["epsilon"], part["temperature"]
+    classifier.n_features_in_ = n_features
+    return classifier
+
+
+def _expected_shapes(
+    n_features: int, hidden: list[int], n_classes: int, layer: str
+) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(
+        ("standardize.center", "standardize.factor"), (n_features,)
+    )
+    n_in, step = n_features, 2 if layer == "linf" else 1  # an activation after each layer
+    for i, n_out in enumerate(hidden):
+        shapes[f"body.{step * i}.weight"] = (n_out, n_in)
+        shapes[f"body.{step * i}.bias"] = (n_out,)
+        n_in = n_out
+    return {**shapes, "head.weight": (n_classes, n_in), "head.bias": (n_classes,)}
+
+
+def _plain_labels(classes: NDArray[Any]) -> dict[str, Any]:
+    longest = 4 * _LONGEST_LABEL if classes.dtype.kind == "U" else 8
+    if classes.dtype.kind not in _LABELS or classes.dtype.itemsize > longest:
+        raise ValueError(
+            f"Labels of dtype {classes.dtype} cannot be saved: use strings of at most "
+            f"{_LONGEST_LABEL} characters, or numbers of at most 64 bits."
+        )
+    return {"dtype": classes.dtype.str, "values": classes.tolist()}
+
+
+def _read_labels(dtype: str, values: list[Any]) -> NDArray[Any]:
+    kind = np.dtype(dtype)
+    if kind.kind not in _LABELS or kind.itemsize > 4 * _LONGEST_LABEL:
+        raise ValueError(f"its labels have dtype {dtype!r}: expected strings or numbers.")
+    types = {"U": str, "b": bool, "f": float}.get(kind.kind, int)
+    if not isinstance(values, list) or {type(value) for value in values} != {types}:
+        raise ValueError(f"its labels are not of dtype {dtype!r}.")
+    classes = np.array(values, dtype=kind)
+    if classes.tolist() != values or len(classes) < 2 or (classes[1:] <= classes[:-1]).any():
+        raise ValueError("its labels are not two or more, each once, in order.")
+    return classes
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters as JSON: infinities as strings, contours and dicts by their parts."""
+    """Parameters as JSON; without those that only training needs and that JSON cannot hold."""
     plain: dict[str, Any] = {}
     for name, value in parameters.items():
-        if isinstance(value, Contour):
-            plain[name] = {"contour": value.to_dict()}
-        elif isinstance(value, dict):
-            plain[name] = {"items": [[int(k), int(v)] for k, v in value.items()]}
-        elif isinstance(value, (tuple, list)):
-            plain[name] = {"tuple": [int(v) for v in value]}
-        elif isinstance(value, (float, np.floating)) and not isinstance(value, int):
-            plain[name] = {"float": float(value).hex() if math.isfinite(value) else str(value)}
-        elif isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-            plain[name] = int(value)
-        elif value is None or isinstance(value, str):
-            plain[name] = value
-        else:
-            raise ValueError(f"{name}={value!r} cannot be written as JSON.")
+        short = name.rpartition("__")[2]
+        generator = short == "random_state" and not (value is None or _is_integer(value))
+        if short not in _ONLY_FOR_TRAINING and not generator:
+            try:
+                plain[name] = _plain_value(value)
+            except TypeError:
+                raise ValueError(f"{name}={value!r} cannot be saved without pickling.") from None
     return plain
 
 
+def _plain_value(value: Any) -> Any:
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if _is_integer(value):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return {"float": float(value).hex()}
+    if isinstance(value, Contour):
+        return {"contour": value.to_dict()}
+    if type(value) in _FILTRATIONS.values():
+        return {"filtration": _filtration(value)}
+    if isinstance(value, dict):
+        return {"items": [[_plain_value(k), _plain_value(v)] for k, v in value.items()]}
+    if isinstance(value, np.ndarray):
+        return {"array": [_plain_value(v) for v in value.astype(np.float64).tolist()]}
+    if isinstance(value, (tuple, list)):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_plain_value(v) for v in value]}
+    raise TypeError
+
+
 def _restored(parameters: dict[str, Any]) -> dict[str, Any]:
-    restored: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if not isinstance(value, dict):
-            restored[name] = value
-        elif "contour" in value:
-            restored[name] = contour_from_dict(value["contour"])
-        elif "items" in value:
-            restored[name] = {int(k): int(v) for k, v in value["items"]}
-        elif "tuple" in value:
-            restored[name] = tuple(int(v) for v in value["tuple"])
-        else:
-            text = value["float"]
-            restored[name] = float(text) if text in ("inf", "-inf") else float.fromhex(text)
-    return restored
+    return {name: _restored_value(value) for name, value in parameters.items()}
+
+
+def _restored_value(plain: Any) -> Any:
+    if not isinstance(plain, dict):
+        if not (plain is None or isinstance(plain, (str, int))):
+            raise ValueError(f"{plain!r} is no value of a parameter.")
+        return plain
+    ((kind, value),) = plain.items()
+    if kind == "float":
+        return float.fromhex(value)
+    if kind == "contour":
+        return contour_from_dict(value)
+    if kind == "filtration":
+        return _read_filtration(value)
+    if kind == "items":
+        return {_restored_value(k): _restored_value(v) for k, v in value}
+    values = [_restored_value(v) for v in value]
+    if kind == "array":
+        return np.array(values, dtype=np.float64)
+    if kind not in ("tuple", "list"):
+        raise ValueError(f"{kind!r} is no kind of parameter.")
+    return tuple(values) if kind == "tuple" else values
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_integer(value) and 0 < value < 2**53
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")

@@ -7,8 +7,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from stablerank.stability import multiply_up
+
 _SAFETY = 1 - 2.0**-40
 _FARTHEST = 1e6
+_LARGEST = 1e300  # the rounding beyond it is not worth the name
 
 
 def margin_radii(
@@ -50,22 +53,25 @@ def margin_radii(
     gaps = logits[rows, top][:, None] - logits
     others = np.ones((n, n_classes), dtype=bool)
     others[rows, top] = False
-    steepness = np.maximum(pairwise, pairwise.T)[top] * constant * (1 + 1e-12)
+    # rounded up: a product that underflows would certify without end
+    steepness = np.asarray(multiply_up(np.maximum(pairwise, pairwise.T)[top], constant))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         first = _least(gaps, steepness, others)
         # a classifier that hardly depends on its input could be certified without end
         scale = 1.0 + np.abs(logits).max(axis=1, initial=0.0) / max(constant, 1e-300)
-        first = np.minimum(first, _FARTHEST * scale)
+        first = np.minimum(first, np.minimum(_FARTHEST * scale, _LARGEST))
         error = rounding(np.where(np.isfinite(first), np.maximum(first, 0.0), 0.0))
         # the differences of logits are rounded too
         slack = 4 * error + 4 * 2.0**-53 * np.abs(gaps).max(axis=1, initial=0.0)
         radii = np.minimum(_least(gaps - slack[:, None], steepness, others), first)
         certified = np.isfinite(radii) & (radii > 0) & np.isfinite(logits).all(axis=1)
-        return np.asarray(np.where(certified, radii * _SAFETY, 0.0))
+        # one step more, since the shrinking itself is rounded away among subnormal numbers
+        return np.asarray(np.where(certified, np.nextafter(radii * _SAFETY, 0.0), 0.0))
 
 
 def _least(
     gaps: NDArray[np.float64], steepness: NDArray[np.float64], others: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    quotients = np.where(steepness > 0, gaps / steepness, np.where(gaps > 0, np.inf, -np.inf))
+    # compared with 0, so that a steepness that is NaN gives NaN, and no radius
+    quotients = np.where(steepness != 0, gaps / steepness, np.where(gaps > 0, np.inf, -np.inf))
     return np.asarray(np.where(others, quotients, np.inf).min(axis=1))

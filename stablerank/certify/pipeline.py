@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,10 @@ from sklearn.pipeline import Pipeline
 from stablerank.certify.certificate import Certificates
 from stablerank.certify.margins import margin_radii
 from stablerank.certify.threats import DIAGRAM_THREATS, chain_of_stages, threat_space
+from stablerank.diagrams import AlphaPersistence, RipsPersistence
 from stablerank.diagrams.batch import DiagramBatch
+from stablerank.diagrams.clouds import check_clouds
+from stablerank.diagrams.rips import check_dissimilarities
 from stablerank.stability import StabilityChain, StabilityError
 
 
@@ -85,14 +89,15 @@ def certify(
     logits = classifier.logits(vectors)
     to_vectors = 1.0 if upto_vectors is None else upto_vectors.constant
     largest = np.abs(vectors).max(axis=1, initial=0.0)
-    radius = margin_radii(
-        logits,
-        classifier.pairwise_constants(),
-        constant,
-        lambda reach: classifier.rounding(
-            (largest + to_vectors * reach) * (1 + 1e-12), error(reach)
-        ),
-    )
+
+    def logit_error(reach: NDArray[np.float64]) -> NDArray[np.float64]:
+        vector_error = error(reach)
+        # the exact vectors may be larger than the computed ones, by their error
+        magnitude = (largest + vector_error + to_vectors * reach) * (1 + 1e-12)
+        bound: NDArray[np.float64] = classifier.rounding(magnitude, vector_error)
+        return bound
+
+    radius = margin_radii(logits, classifier.pairwise_constants(), constant, logit_error)
     top_two = np.sort(logits, axis=1)[:, -2:]
     return Certificates(
         radius=radius,
@@ -160,6 +165,11 @@ def _matching_stages(stages: Sequence[Any], X: Any, threat: str) -> list[Any]:
             f'threat="{threat}" moves points, but X holds diagrams: give the clouds, or use '
             f'threat="bottleneck" or "wasserstein".'
         )
+    if not starts_from_clouds and any(_computes_diagrams(stage) for stage in stages):
+        raise StabilityError(
+            f"{type(stages[0]).__name__} stands before the persistence: what it does to distances "
+            f"between clouds is not known. Apply it to the clouds first, and certify the rest."
+        )
     if not starts_from_clouds:
         raise ValueError(
             f'threat="{threat}" moves points, but this pipeline starts from '
@@ -174,10 +184,12 @@ def _vectors_with_errors(stages: Sequence[Any], X: Any, space: Any) -> tuple[Any
         n = len(X)
         return X, lambda reach: np.zeros(n)
     relative, to_diagrams, diagrams = 0.0, 1.0, None
+    largest_possible: NDArray[np.float64] | float = 0.0
     for i, stage in enumerate(stages):
         if _computes_diagrams(stage):
             relative = stage.relative_rounding()
             to_diagrams = chain_of_stages(stages[: i + 1], space).constant
+            largest_possible = _largest_possible_values(stage, X)
         elif diagrams is None:
             diagrams = X
         else:
@@ -187,14 +199,43 @@ def _vectors_with_errors(stages: Sequence[Any], X: Any, space: Any) -> tuple[Any
             )
         X = stage.transform(X)
     vectorizer = stages[-1]
+    if not hasattr(vectorizer, "rounding"):
+        raise StabilityError(
+            f"{type(vectorizer).__name__} does not say how it rounds: give it a method rounding("
+            f"diagrams, relative, reach), as StableRank has."
+        )
 
     def error(reach: NDArray[np.float64]) -> NDArray[np.float64]:
+        # The adversary's cloud may have short bars at any height, wherever those of X are: on the
+        # hypotenuse of a right triangle, say, which has no bar at all.
         bound: NDArray[np.float64] = vectorizer.rounding(
-            diagrams, relative, to_diagrams * reach * (1 + 1e-12)
+            diagrams, relative, (largest_possible + to_diagrams * reach) * (1 + 1e-12)
         )
         return bound
 
     return X, error
+
+
+def _largest_possible_values(stage: Any, X: Any) -> NDArray[np.float64]:
+    """Of each input an upper bound of all births and deaths that its filtration can have.
+
+    At the diameter of a cloud the Rips complex is a simplex, and a ball of that radius around any
+    point holds all others, so nothing is born or dies later. What moves by at most ε has a value
+    of at most that much and the constant of the filtration times ε.
+    """
+    if not isinstance(stage, (AlphaPersistence, RipsPersistence)):
+        raise StabilityError(
+            f"{type(stage).__name__}: how large its births and deaths can be is not known, and so "
+            f"neither is their rounding."
+        )
+    if getattr(stage, "metric", None) == "precomputed":
+        return np.array([matrix.max() for matrix in check_dissimilarities(X)])
+    clouds = check_clouds(X)
+    sides = np.array([np.ptp(cloud, axis=0).max() for cloud in clouds])
+    # Relative errors hold down to 1e-140 times the largest coordinate, where squares underflow:
+    # what is smaller is off by less than the relative error of this much.
+    smallest = np.array([1e-120 * np.abs(cloud).max() for cloud in clouds])
+    return sides * math.sqrt(clouds[0].shape[1]) + smallest
 
 
 def _check_classifier(classifier: Any) -> None:

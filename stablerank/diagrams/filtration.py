@@ -28,7 +28,6 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
     homology_dimensions: Sequence[int]
     n_jobs: int | None
     dimension_: int | None
-    _workers: Literal["processes", "threads"] = "processes"
 
     def fit(self, X: Any, y: Any = None) -> Any:
         """Check parameters and inputs, and remember the dimension of the space.
@@ -78,7 +77,7 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
             self._diagrams,
             clouds,
             n_jobs=self.n_jobs,
-            prefer=self._workers,
+            prefer=self._workers(),
             description="persistence diagrams",
         )
         return DiagramBatch.from_diagrams(diagrams, self._sorted_dimensions())
@@ -100,6 +99,10 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _diagrams(self, clouds: Sequence[NDArray[np.float64]]) -> list[dict[int, Diagram]]: ...
+
+    def _workers(self) -> Literal["processes", "threads"]:
+        """The kind of worker that speeds the work up: GUDHI keeps the interpreter's lock."""
+        return "processes"
 
     def _check_parameters(self) -> None:
         dimensions = self.homology_dimensions

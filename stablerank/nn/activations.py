@@ -51,7 +51,7 @@ class GroupSort(_OneLipschitz):
 
     def __init__(self, group_size: int = 2) -> None:
         super().__init__()
-        if group_size < 1:
+        if isinstance(group_size, bool) or not isinstance(group_size, int) or group_size < 1:
             raise ValueError(f"group_size={group_size!r}: expected an integer >= 1.")
         self.group_size = group_size
 

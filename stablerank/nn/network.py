@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from stablerank.nn.activations import Abs, GroupSort, MaxMin
 from stablerank.nn.linf import (
@@ -20,7 +22,7 @@ from stablerank.nn.linf import (
     linear_rounding,
     pairwise_norms_upper,
 )
-from stablerank.stability import LINF, Bound, Space, StabilityChain, StabilityError
+from stablerank.stability import L2, LINF, Bound, Space, StabilityChain, StabilityError
 
 _GROUPS = {"maxmin": 2, "groupsort": 4, "abs": 1}
 
@@ -43,8 +45,15 @@ class StableRankNetwork(nn.Module):
     gain : array-like of shape (n_features,), optional
         How much the standardised inputs vary, for the initial weights.
 
+    Raises
+    ------
+    ValueError
+        For sizes and names out of range: widths have to be multiples of the activation's group.
+
     Attributes
     ----------
+    n_features, n_classes, hidden, layer, activation
+        As given.
     standardize : Standardize
         From vectors to inputs in units of epsilon, in float64.
     body : nn.Sequential
@@ -73,31 +82,33 @@ class StableRankNetwork(nn.Module):
         gain: Any = None,
     ) -> None:
         super().__init__()
-        if activation not in _GROUPS:
-            raise ValueError(f"activation={activation!r}: expected one of {sorted(_GROUPS)}.")
-        if layer not in ("linf", "linf-distance"):
-            raise ValueError(f'layer={layer!r}: expected "linf" or "linf-distance".')
-        group = _GROUPS[activation] if layer == "linf" else 1
-        if any(width < 1 or width % group for width in hidden):
-            raise ValueError(
-                f"hidden={tuple(hidden)!r}: expected positive widths, multiples of {group} for "
-                f"activation={activation!r}."
-            )
+        for name, value, least in (("n_features", n_features, 1), ("n_classes", n_classes, 2)):
+            if not _is_integer(value) or value < least:
+                raise ValueError(f"{name}={value!r}: expected an integer >= {least}.")
+        check_architecture(hidden, layer, activation)
+        self.n_features, self.n_classes = int(n_features), int(n_classes)
+        self.hidden = tuple(int(width) for width in hidden)
+        self.layer, self.activation = layer, activation
         self.standardize = Standardize(
             np.zeros(n_features) if center is None else center,
             np.ones(n_features) if scale is None else scale,
         )
         layers: list[nn.Module] = []
         spread = None if gain is None else torch.as_tensor(np.asarray(gain), dtype=torch.float32)
-        widths = [n_features, *hidden]
-        for i, (n_in, n_out) in enumerate(zip(widths, hidden, strict=False)):
+        widths = [self.n_features, *self.hidden]
+        if self.standardize.center.numel() != n_features:
+            raise ValueError(
+                f"center and scale have {self.standardize.center.numel()} entries, but "
+                f"n_features={n_features}: expected one a feature."
+            )
+        for i, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
             if layer == "linf":
                 layers.append(LinfLinear(n_in, n_out, gain=spread if i == 0 else None))
                 layers.append(_activation(activation))
             else:
                 layers.append(LinfDistance(n_in, n_out))
         self.body = nn.Sequential(*layers)
-        self.head = LinfLinear(widths[-1], n_classes, gain=None if hidden else spread)
+        self.head = LinfLinear(widths[-1], self.n_classes, gain=None if hidden else spread)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of vectors: shape (n, n_features) to (n, n_classes)."""
@@ -139,6 +150,11 @@ class StableRankNetwork(nn.Module):
         Returns
         -------
         ndarray of shape (n,)
+
+        Raises
+        ------
+        StabilityError
+            If the weights are not float64: see :meth:`folded`.
         """
         for layer in [self.standardize, *leaf_layers(self.body), self.head]:
             magnitude, error = layer_rounding(layer, magnitude, error)
@@ -154,6 +170,32 @@ class StableRankNetwork(nn.Module):
         for parameter in copied.parameters():
             parameter.requires_grad_(False)
         return copied
+
+
+def check_architecture(hidden: Any, layer: Any, activation: Any) -> None:
+    """Raise unless these are widths, a kind of layer and an activation that fit together.
+
+    Raises
+    ------
+    ValueError
+        For unknown names, and for widths that are not multiples of the activation's group.
+    """
+    if not isinstance(activation, str) or activation not in _GROUPS:
+        raise ValueError(f"activation={activation!r}: expected one of {sorted(_GROUPS)}.")
+    if layer not in ("linf", "linf-distance"):
+        raise ValueError(f'layer={layer!r}: expected "linf" or "linf-distance".')
+    if isinstance(hidden, (str, bytes)) or not isinstance(hidden, Sequence):
+        raise ValueError(f"hidden={hidden!r}: expected a tuple of widths, such as (128, 128).")
+    group = _GROUPS[activation] if layer == "linf" else 1
+    if not all(_is_integer(width) and width > 0 and width % group == 0 for width in hidden):
+        raise ValueError(
+            f"hidden={tuple(hidden)!r}: expected positive integers, multiples of {group} for "
+            f"activation={activation!r}."
+        )
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _activation(name: str) -> nn.Module:
@@ -177,7 +219,7 @@ def chain_of_layers(body: nn.Module, source: Space = LINF) -> StabilityChain:
 
 def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
     """The layers of nested ``Sequential`` containers, in order."""
-    if isinstance(module, nn.Sequential):
+    if type(module) is nn.Sequential:  # a subclass may do other things than its layers in turn
         for child in module:
             yield from leaf_layers(child)
     else:
@@ -190,13 +232,14 @@ def layer_bound(layer: nn.Module, source: Space) -> Bound | StabilityChain:
         own: Any = layer
         bound: Bound | StabilityChain = own.stability(source)
         return bound
-    if isinstance(layer, nn.Linear):
-        return linear_bound(layer, source)
-    if isinstance(layer, (nn.ReLU, nn.Identity)):
+    kind = _torch_layer(layer)
+    if kind is nn.Linear:
+        return linear_bound(cast(nn.Linear, layer), source)
+    if kind in (nn.ReLU, nn.Identity) and source in (LINF, L2):
         return Bound(source, source, 1.0, "N1: 1-Lipschitz activation", type(layer).__name__)
     raise StabilityError(
-        f"{type(layer).__name__} has no proven Lipschitz constant here. Give it a method "
-        f"stability(source) -> Bound, or use the layers of stablerank.nn."
+        f"{type(layer).__name__} has no proven Lipschitz constant from {source} here. Give it a "
+        f"method stability(source) -> Bound, or use the layers of stablerank.nn."
     )
 
 
@@ -208,11 +251,17 @@ def layer_rounding(
         own: Any = layer
         result: tuple[NDArray[np.float64], NDArray[np.float64]] = own.rounding(magnitude, error)
         return result
-    if isinstance(layer, nn.Linear):
-        return linear_rounding(layer, magnitude, error)
-    if isinstance(layer, (nn.ReLU, nn.Identity)):
+    kind = _torch_layer(layer)
+    if kind is nn.Linear:
+        return linear_rounding(cast(nn.Linear, layer), magnitude, error)
+    if kind in (nn.ReLU, nn.Identity):
         return magnitude, error
     raise StabilityError(
         f"{type(layer).__name__} does not say how it rounds: give it a method rounding(magnitude, "
         f"error), as the layers of stablerank.nn have."
     )
+
+
+def _torch_layer(layer: nn.Module) -> type[nn.Module]:
+    """The layer's class; a subclass of a known one, which may compute anything, is not known."""
+    return cast("type[nn.Module]", parametrize.type_before_parametrizations(layer))

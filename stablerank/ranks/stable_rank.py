@@ -49,7 +49,7 @@ def stable_ranks(lengths: Tensor, p: float, n_ranks: int, max_bars: int | None =
     -------
     Tensor of shape (..., n_ranks)
         Non-increasing along the last axis, in the unit of `lengths`. Differentiable; where a tail
-        is 0 its gradient is 0.
+        is 0 its gradient is 0 if p < ∞.
 
     Raises
     ------
@@ -396,8 +396,8 @@ def _tail_norms(longest: Tensor, p: float, n_ranks: int) -> Tensor:
         logarithms = p * torch.where(positive, ratios, ones * least).log()
         tails = logarithms.flip(-1).logcumsumexp(-1).flip(-1)[..., :n_ranks]
         positive = positive[..., :n_ranks]
-        roots = _non_increasing((torch.where(positive, tails, torch.zeros_like(tails)) / p).exp())
-    return scale * torch.where(positive, roots, torch.zeros_like(roots))
+        roots = (torch.where(positive, tails, torch.zeros_like(tails)) / p).exp()
+    return _non_increasing(scale * torch.where(positive, roots, torch.zeros_like(roots)))
 
 
 def _non_increasing(values: Tensor) -> Tensor:

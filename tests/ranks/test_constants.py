@@ -10,7 +10,6 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import gudhi.hera
 import numpy as np
@@ -62,14 +61,14 @@ def near_copy(rng: np.random.Generator, diagram: Array) -> Array:
 
 
 @functools.lru_cache(maxsize=2)
-def random_pairs(seed: int, n_pairs: int = 1500) -> list[Pair]:
+def random_pairs(seed: int, n_pairs: int = 2000) -> list[Pair]:
     rng = np.random.default_rng(seed)
     pairs = []
     for _ in range(n_pairs):
-        first = random_diagram(rng, rng.integers(0, 13))
+        first = random_diagram(rng, int(rng.integers(0, 13)))
         kind = rng.random()
         if kind < 0.25:
-            second = random_diagram(rng, rng.integers(0, 13))
+            second = random_diagram(rng, int(rng.integers(0, 13)))
         elif kind < 0.5:  # around the common mean of the mixture, where the density is largest
             first = 1 + rng.uniform(0.01, 0.05, (len(first), 1)) * np.array([-1.0, 1.0])
             second = near_copy(rng, first)
@@ -121,10 +120,19 @@ def distances(seed: int, p: float, q: float) -> Array:
 # How far the code goes beyond its own constants.
 
 
+def batch_of(pairs: Sequence[Pair]) -> DiagramBatch:
+    """First and second diagrams in turn."""
+    return DiagramBatch.from_diagrams([{1: d} for d in itertools.chain(*pairs)])
+
+
+@functools.lru_cache(maxsize=2)
+def random_batch(seed: int) -> DiagramBatch:
+    return batch_of(random_pairs(seed))
+
+
 def vectors_of(
-    pairs: Sequence[Pair], p: float, contour: Contour, n_ranks: int, max_bars: int | None
+    batch: DiagramBatch, p: float, contour: Contour, n_ranks: int, max_bars: int | None
 ) -> tuple[StableRank, Array, Array]:
-    batch = DiagramBatch.from_diagrams([{1: d} for d in itertools.chain(*pairs)])
     rank = StableRank(p=p, contour=contour, n_ranks=n_ranks, max_bars=max_bars).fit(batch)
     vectors = rank.transform(batch)
     return rank, vectors[0::2], vectors[1::2]
@@ -139,26 +147,26 @@ def constants_of(rank: StableRank, space: Space) -> Array:
 
 
 def worst_excess(
-    pairs: Sequence[Pair],
+    batch: DiagramBatch,
     moved: Array,
     p: float,
     space: Space,
     *,
     contour: Contour = CONTOURS["standard"],
     max_bars: int | None = None,
-    spoil: Callable[[list[Pair]], Sequence[Pair]] = lambda pairs: pairs,
     slope: float = 1.0,
     charged: float = 1.0,
 ) -> float:
     """The largest |t - t'| - constant * distance over pairs and coordinates, rounding granted.
 
-    A tail has at most 16 bars: 24 roundings for it and 24 for the distance, a logarithm's or
-    power's being a few units; and 4 for each length of the mixture contour, of size below 8.
+    A tail of 15 bars takes at most 15 (3 + (log 15 + 4)/p) + 32 <= 180 roundings of 2^-53 (see
+    ``StableRank.rounding``), the distance fewer; the mixture's lengths, each below 8 and computed
+    to 24 roundings, are off by 15 times as much in the 1-norm of a tail.
     """
-    rank, first, second = vectors_of(spoil(list(pairs)), p, contour, 14, max_bars)
+    rank, first, second = vectors_of(batch, p, contour, 14, max_bars)
     allowed = charged * constants_of(rank, space)[None, :] * moved[:, None]
     change = slope * np.abs(first - second)
-    granted = 48 * EPS * (first + second + allowed) + 16 * 4 * 8 * EPS
+    granted = 90 * EPS * (first + second + allowed) + 15 * 12 * 8 * EPS
     return float((change - allowed - granted).max())
 
 
@@ -195,7 +203,7 @@ def test_one_bar_against_none() -> None:
     for (p, q), rank_p in itertools.product(THREATS, RANKS):
         moved = wasserstein(*pair, p, q)
         assert moved == pytest.approx(3 / 2 ** (1 - 1 / q), rel=4 * EPS)
-        rank, first, second = vectors_of([pair], rank_p, CONTOURS["standard"], 1, 1)
+        rank, first, second = vectors_of(batch_of([pair]), rank_p, CONTOURS["standard"], 1, 1)
         constant = constants_of(rank, Space("diagram", "wasserstein", p=p, q=q))[0]
         assert abs(first - second)[0, 0] == pytest.approx(constant * moved, rel=40 * EPS)
 
@@ -211,20 +219,22 @@ def test_stable_ranks_move_at_most_as_r2_says(
 ) -> None:
     space = Space("diagram", "wasserstein", p=p, q=q)
     moved = distances(seed, p, q)
-    assert worst_excess(random_pairs(seed), moved, rank_p, space, contour=contour) <= 0
+    assert worst_excess(random_batch(seed), moved, rank_p, space, contour=contour) <= 0
 
 
 @pytest.mark.parametrize("max_bars", [1, 3, 7])
-@pytest.mark.parametrize(("rank_p", "p"), [(1.0, 1.0), (2.0, 2.0), (1.0, 2.0), (1.5, 4.0), (2, INF)])
+@pytest.mark.parametrize(
+    ("rank_p", "p"), [(1.0, 1.0), (2.0, 2.0), (1.0, 2.0), (1.5, 4.0), (2, INF)]
+)
 def test_the_law_holds_for_diagrams_larger_than_max_bars(
     rank_p: float, p: float, max_bars: int, seed: int
 ) -> None:
-    pairs = random_pairs(seed)
-    assert sum(len(a) > max_bars for a, _ in pairs) > 300
+    batch = random_batch(seed)
+    assert (batch.n_bars(1) > max_bars).sum() > 600
     for q in QS:
         space = Space("diagram", "wasserstein", p=p, q=q)
         moved = distances(seed, p, q)
-        assert worst_excess(pairs, moved, rank_p, space, max_bars=max_bars) <= 0
+        assert worst_excess(batch, moved, rank_p, space, max_bars=max_bars) <= 0
 
 
 def tight_pair(k: int, n_bars: int, step: float) -> Pair:
@@ -255,7 +265,7 @@ def test_r2_is_attained_in_every_coordinate(
         # a rank with larger p than the threat's is attained where one bar moves
         last = k + 1 if rank_p > p else n_bars
         pair = tight_pair(k, last, 1e-3)
-        rank, first, second = vectors_of([pair], rank_p, contour, n_bars, last)
+        rank, first, second = vectors_of(batch_of([pair]), rank_p, contour, n_bars, last)
         constant = constants_of(rank, space)[k]
         ratio = abs(first - second)[0, k] / wasserstein(*pair, p, q)
         assert 0.99 * constant < ratio < constant * (1 + 1e-9)
@@ -282,8 +292,8 @@ def test_a_smaller_p_than_the_threats_is_charged_by_the_number_of_bars() -> None
 def test_from_bottleneck_each_coordinate_has_its_constant(
     p: float, max_bars: int | None, contour: Contour, seed: int
 ) -> None:
-    pairs, moved = random_pairs(seed), distances(seed, INF, INF)
-    assert worst_excess(pairs, moved, p, BOTTLENECK, contour=contour, max_bars=max_bars) <= 0
+    batch, moved = random_batch(seed), distances(seed, INF, INF)
+    assert worst_excess(batch, moved, p, BOTTLENECK, contour=contour, max_bars=max_bars) <= 0
 
 
 @pytest.mark.parametrize("contour", CONTOURS.values(), ids=CONTOURS)
@@ -293,24 +303,27 @@ def test_from_bottleneck_each_constant_is_attained(p: float, contour: Contour) -
     n_bars = 6
     for k in range(n_bars):
         pair = tight_pair(k, n_bars, 1e-3)
-        rank, first, second = vectors_of([pair], p, contour, n_bars, None)
+        rank, first, second = vectors_of(batch_of([pair]), p, contour, n_bars, None)
         constant = constants_of(rank, BOTTLENECK)[k]
         ratio = abs(first - second)[0, k] / gudhi.hera.bottleneck_distance(*pair, 0.0)
         assert 0.99 * constant < ratio < constant * (1 + 1e-9)
 
 
-def ordered_deaths_pairs(seed: int, n_pairs: int = 2000) -> tuple[list[Pair], Array]:
+@functools.lru_cache(maxsize=2)
+def ordered_deaths(seed: int, n_pairs: int = 2000) -> tuple[list[Pair], DiagramBatch, Array]:
     """Births 0, deaths moved by less than `step` in their order; the distance by definition."""
     rng = np.random.default_rng(seed)
-    pairs, moved = [], []
+    pairs: list[Pair] = []
+    moved = []
     for _ in range(n_pairs):
         deaths = np.sort(rng.exponential(size=12)) * (np.arange(12) >= rng.integers(0, 13))
         step = rng.choice([1e-5, 1e-3, 1e-1, 1.0])
         mode = rng.choice([1.0, rng.uniform(-1, 1)])
         other = np.sort(np.maximum(deaths + mode * step * rng.uniform(0.9, 1, 12), 0.0))
-        pairs.append(tuple(np.column_stack([np.zeros(12), d])[d > 0] for d in (deaths, other)))
+        first, second = (np.column_stack([np.zeros(12), d])[d > 0] for d in (deaths, other))
+        pairs.append((first, second))
         moved.append(np.abs(deaths - other).max())
-    return pairs, np.array(moved)  # type: ignore[return-value]
+    return pairs, batch_of(pairs), np.array(moved)
 
 
 @pytest.mark.parametrize("contour", CONTOURS.values(), ids=CONTOURS)
@@ -319,8 +332,8 @@ def ordered_deaths_pairs(seed: int, n_pairs: int = 2000) -> tuple[list[Pair], Ar
 def test_from_ordered_deaths_each_coordinate_has_its_constant(
     p: float, max_bars: int | None, contour: Contour, seed: int
 ) -> None:
-    pairs, moved = ordered_deaths_pairs(seed)
-    assert worst_excess(pairs, moved, p, ORDERED_DEATHS, contour=contour, max_bars=max_bars) <= 0
+    _, batch, moved = ordered_deaths(seed)
+    assert worst_excess(batch, moved, p, ORDERED_DEATHS, contour=contour, max_bars=max_bars) <= 0
 
 
 @pytest.mark.parametrize("contour", CONTOURS.values(), ids=CONTOURS)
@@ -330,8 +343,8 @@ def test_from_ordered_deaths_each_constant_is_attained(p: float, contour: Contou
     n_bars, step = 6, 1e-3
     for k in range(n_bars):
         deaths = np.where(np.arange(n_bars) < k, 2.0, 1.0)
-        pair = tuple(np.column_stack([np.zeros(n_bars), d]) for d in (deaths, deaths + step))
-        rank, first, second = vectors_of([pair], p, contour, n_bars, None)  # type: ignore[list-item]
+        a, b = (np.column_stack([np.zeros(n_bars), d]) for d in (deaths, deaths + step))
+        rank, first, second = vectors_of(batch_of([(a, b)]), p, contour, n_bars, None)
         constant = constants_of(rank, ORDERED_DEATHS)[k]
         ratio = abs(first - second)[0, k] / step
         assert 0.99 * constant < ratio < constant * (1 + 1e-9)
@@ -341,7 +354,7 @@ def test_what_bottleneck_allows_is_more_than_ordered_deaths_do() -> None:
     # {(0, 2)} and {} are 1 apart in d_B and 2 in ordered deaths; t_0 moves by 2, so a constant of
     # K = 1 from d_B would be wrong
     pair = (np.array([[0.0, 2.0]]), np.empty((0, 2)))
-    rank, first, second = vectors_of([pair], INF, CONTOURS["standard"], 1, None)
+    rank, first, second = vectors_of(batch_of([pair]), INF, CONTOURS["standard"], 1, None)
     assert gudhi.hera.bottleneck_distance(*pair, 0.0) == 1.0
     assert (first - second)[0, 0] == 2.0 == constants_of(rank, BOTTLENECK)[0]
     assert constants_of(rank, ORDERED_DEATHS)[0] == 1.0
@@ -353,12 +366,13 @@ def test_what_bottleneck_allows_is_more_than_ordered_deaths_do() -> None:
 @pytest.mark.parametrize("q", QS)
 @pytest.mark.parametrize("p", [1.0, 2.0, 4.0])
 def test_the_assignment_agrees_with_hera(p: float, q: float, seed: int) -> None:
-    # hera answers between W and (1 + delta) W; delta is granted both ways
-    delta = 1e-9
-    exact = distances(seed, p, q)
-    for (a, b), value in list(zip(random_pairs(seed), exact, strict=True))[::8]:
+    # hera's relative error is at most delta, granted both ways. Of diagrams that nearly agree it
+    # never returns (gudhi 3.13, distances 1e-5 between bars of length 1): independent ones only.
+    rng, delta = np.random.default_rng(seed), 1e-6
+    for _ in range(200):
+        a, b = (random_diagram(rng, int(rng.integers(0, 13))) for _ in range(2))
         hera = gudhi.hera.wasserstein_distance(a, b, order=p, internal_p=q, delta=delta)
-        assert hera == pytest.approx(value, rel=delta + 1e-12, abs=1e-14)
+        assert hera == pytest.approx(wasserstein(a, b, p, q), rel=delta + 1e-12)
 
 
 def test_the_threshold_search_agrees_with_hera(seed: int) -> None:
@@ -389,29 +403,36 @@ def without_short_bars(pairs: list[Pair]) -> list[Pair]:
     return list(zip(a, b, strict=True))
 
 
-BROKEN: dict[str, dict[str, Any]] = {
-    "one percent too steep": {"slope": 1.01},
-    "squared filtration": {"spoil": squared},
-    "dropped short bars": {"spoil": without_short_bars},
-    "halved constant": {"charged": 0.5},
-    "one percent off the constant": {"charged": 0.99},
+def unspoiled(pairs: list[Pair]) -> list[Pair]:
+    return pairs
+
+
+# What happens to the diagrams, the factor on vectors and the factor on constants.
+BROKEN: dict[str, tuple[Callable[[list[Pair]], list[Pair]], float, float]] = {
+    "one percent too steep": (unspoiled, 1.01, 1.0),
+    "squared filtration": (squared, 1.0, 1.0),
+    "dropped short bars": (without_short_bars, 1.0, 1.0),
+    "halved constant": (unspoiled, 1.0, 0.5),
+    "one percent off the constant": (unspoiled, 1.0, 0.99),
 }
 
 
-@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize(("p", "q"), [*THREATS, (INF, None)])
-def test_the_laws_above_can_fail(
-    p: float, q: float | None, broken: dict[str, Any], seed: int
-) -> None:
+def test_the_laws_above_can_fail(p: float, q: float | None, broken: str, seed: int) -> None:
+    spoil, slope, charged = BROKEN[broken]
     space = BOTTLENECK if q is None else Space("diagram", "wasserstein", p=p, q=q)
     moved = distances(seed, p, INF if q is None else q)
-    assert worst_excess(random_pairs(seed), moved, p, space, **broken) > 0
+    batch = batch_of(spoil(random_pairs(seed)))
+    assert worst_excess(batch, moved, p, space, slope=slope, charged=charged) > 0
 
 
-@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_the_law_of_ordered_deaths_can_fail(broken: dict[str, Any], seed: int) -> None:
-    pairs, moved = ordered_deaths_pairs(seed)
-    assert worst_excess(pairs, moved, INF, ORDERED_DEATHS, **broken) > 0
+@pytest.mark.parametrize("broken", BROKEN)
+def test_the_law_of_ordered_deaths_can_fail(broken: str, seed: int) -> None:
+    spoil, slope, charged = BROKEN[broken]
+    pairs, _, moved = ordered_deaths(seed)
+    batch, space = batch_of(spoil(pairs)), ORDERED_DEATHS
+    assert worst_excess(batch, moved, INF, space, slope=slope, charged=charged) > 0
 
 
 def test_the_law_of_the_mixture_fails_below_its_constant(seed: int) -> None:
@@ -426,4 +447,4 @@ def test_the_law_of_the_mixture_fails_below_its_constant(seed: int) -> None:
     for p, q in THREATS:
         space = Space("diagram", "wasserstein", p=p, q=q)
         moved = distances(seed, p, q)
-        assert worst_excess(random_pairs(seed), moved, p, space, contour=contour) > 0
+        assert worst_excess(random_batch(seed), moved, p, space, contour=contour) > 0

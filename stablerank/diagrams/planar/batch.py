@@ -262,9 +262,9 @@ def _build_kernel(digest: str) -> Callable[..., None]:
                 break
 
     try:
-        return njit(cache=True, nogil=True)(kernel)  # type: ignore[no-any-return]
+        return njit(cache=True, nogil=True)(kernel)
     except RuntimeError:  # numba found no folder to write to: compile in every process
-        return njit(nogil=True)(kernel)  # type: ignore[no-any-return]
+        return njit(nogil=True)(kernel)
 
 
 @njit(nogil=True)

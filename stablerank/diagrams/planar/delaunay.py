@@ -43,7 +43,7 @@ def scaling_exponent(points: NDArray[np.float64], start: int, stop: int) -> tupl
     exponent : int
         Coordinates are to be multiplied by ``2**exponent``; 0 wherever possible.
     possible : bool
-        False if the coordinates span too many orders of magnitude (about 130) for any factor, or
+        False if the coordinates span too many orders of magnitude (about 120) for any factor, or
         distances may be beyond the largest float.
     """
     largest, smallest = 0.0, np.inf
@@ -78,10 +78,10 @@ def sort_points(
     slots: NDArray[np.uint32],
     counts: NDArray[np.uint32],
 ) -> int:
-    """Write the distinct points of a cloud in lexicographic order, `axis` first: how many there are.
+    """Write the distinct points of a cloud in lexicographic order; return how many there are.
 
-    ``index`` tells where each was in the cloud, the first of its duplicates; ``xs`` holds
-    coordinate `axis`, ``ys`` the other, both times ``2**exponent``.
+    ``xs`` holds coordinate `axis`, which comes first in the order, ``ys`` the other, both times
+    ``2**exponent``; ``index`` tells where each point was in the cloud, the first of its duplicates.
     """
     n = stop - start
     for i in range(n):
@@ -226,13 +226,13 @@ def sweep(
 
         # Around p, counterclockwise: flip the far edge (v to u) of its triangle (p, v, u) while
         # the point beyond is in its circle. A flip keeps p at the first place of both triangles.
-        h = np.int64(first)
-        v, u = np.int64(mesh[h + 1]), np.int64(mesh[h + 2])
+        t = np.int64(first)
+        v, u = np.int64(mesh[t + 1]), np.int64(mesh[t + 2])
         ux, uy = xs[u] - px, ys[u] - py
         vx, vy = xs[v] - px, ys[v] - py
         u_lift, v_lift = ux * ux + uy * uy, vx * vx + vy * vy
         while True:
-            beyond = mesh[h + 5]
+            beyond = mesh[t + 5]
             if beyond != NO_TWIN:
                 tests -= 1
                 if tests < 0:
@@ -254,21 +254,21 @@ def sweep(
                     and in_circle(xs[u], ys[u], xs[v], ys[v], xs[w], ys[w], px, py) > 0.0
                 ):
                     s = b - corner
-                    outer, far, near = mesh[h + 4], mesh[b_next + 4], mesh[b_last + 4]
+                    outer, far, near = mesh[t + 4], mesh[b_next + 4], mesh[b_last + 4]
                     # (p, v, u) and (u, v, w) become (p, w, u) and (p, v, w).
-                    mesh[h + 1] = w
+                    mesh[t + 1] = w
                     mesh[s] = p
                     mesh[s + 1] = v
                     mesh[s + 2] = w
-                    mesh[h + 4] = s + 2
-                    mesh[s + 6] = h
-                    mesh[h + 5] = near
+                    mesh[t + 4] = s + 2
+                    mesh[s + 6] = t
+                    mesh[t + 5] = near
                     mesh[s + 4] = outer
                     mesh[s + 5] = far
                     if near == NO_TWIN:
-                        hull[w] = h + 1
+                        hull[w] = t + 1
                     else:
-                        mesh[np.int64(near) + 4] = h + 1
+                        mesh[np.int64(near) + 4] = t + 1
                     if outer == NO_TWIN:
                         hull[p] = s
                     else:
@@ -279,12 +279,12 @@ def sweep(
                         mesh[np.int64(far) + 4] = s + 1
                     v, vx, vy, v_lift = w, wx, wy, w_lift
                     continue
-            following = mesh[h + 4]
+            following = mesh[t + 4]
             if following == NO_TWIN:
                 break
-            h = np.int64(following) - 2
+            t = np.int64(following) - 2
             u, ux, uy, u_lift = v, vx, vy, v_lift
-            v = np.int64(mesh[h + 1])
+            v = np.int64(mesh[t + 1])
             vx, vy = xs[v] - px, ys[v] - py
             v_lift = vx * vx + vy * vy
     return n_triangles

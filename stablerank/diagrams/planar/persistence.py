@@ -22,12 +22,11 @@ References
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-
-from stablerank.diagrams.planar.sorting import sort_pairs
 
 NO_TREE = -1
 
@@ -218,13 +217,13 @@ def persistence(
 
 
 @njit(nogil=True)
-def _next(h: int) -> int:
+def _next(h: Any) -> Any:
     """Return the half-edge after h in its triangle."""
     return h - 2 if h & 3 == 2 else h + 1
 
 
 @njit(nogil=True)
-def _find(parents: NDArray[np.uint32], i: int) -> int:
+def _find(parents: NDArray[np.uint32], i: Any) -> Any:
     """Return the root above i, and let i and its parent point there."""
     parent = np.int64(parents[i])
     root = np.int64(parents[np.int64(parents[parent])])  # far enough mostly: no loop to predict

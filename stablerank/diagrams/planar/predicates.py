@@ -9,9 +9,9 @@ each sign is found by the cheapest arithmetic that can vouch for it [1]_:
 3. for the in-circle test, double-double arithmetic (about 106 bits) with its own bound,
 4. expansions: sums of floats that hold the determinant without any rounding.
 
-Overflow and underflow are excluded by the caller: coordinates are multiples of ``2**-250`` and below
-``2**250`` (`planar_alpha` scales by a power of two and gives up on clouds that span more), so a
-product of four of their differences is a multiple of ``2**-1000`` below ``2**1008``.
+Overflow and underflow are excluded by the caller: coordinates are multiples of ``2**-250`` and at
+most ``2**250`` (`planar_alpha` scales by a power of two and gives up on clouds that span more), so
+a product of four of their differences is a multiple of ``2**-1000`` and at most ``2**1004``.
 
 References
 ----------
@@ -25,6 +25,7 @@ import math
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 _UNIT = 2.0**-53  # the relative error of one rounded operation
 _SPLITTER = 2.0**27 + 1.0
@@ -32,12 +33,12 @@ _ORIENTATION_FILTER = (3.0 + 16.0 * _UNIT) * _UNIT
 _IN_CIRCLE_FILTER = (10.0 + 96.0 * _UNIT) * _UNIT
 # Double-double operations err by at most 3u^2 (sum) and 5u^2 (product) relatively [2]_, and the
 # longest chain of the in-circle determinant is 5 (minor), 3, 5 + 3 (lift), 5 (product), 3 + 3:
-# 27u^2 of the permanent. More than twice that covers the higher orders and the permanent's rounding.
+# 27u^2 of the permanent. Twice that and more covers higher orders and the permanent's rounding.
 _DOUBLE_DOUBLE_FILTER = 64.0 * _UNIT * _UNIT
 
 
 @njit(nogil=True)
-def orientation(ax, ay, bx, by, cx, cy):
+def orientation(ax: float, ay: float, bx: float, by: float, cx: float, cy: float) -> float:
     """Sign of the turn a, b, c: +1.0 to the left, -1.0 to the right, 0.0 on one line. Exact."""
     left = (ax - cx) * (by - cy)
     right = (ay - cy) * (bx - cx)
@@ -48,10 +49,12 @@ def orientation(ax, ay, bx, by, cx, cy):
 
 
 @njit(nogil=True)
-def in_circle(ax, ay, bx, by, cx, cy, dx, dy):
-    """Is d inside (+1.0), on (0.0) or outside (-1.0) the circle of a, b, c (counterclockwise)? Exact.
+def in_circle(
+    ax: float, ay: float, bx: float, by: float, cx: float, cy: float, dx: float, dy: float
+) -> float:
+    """Whether d is inside (+1.0), on (0.0) or outside (-1.0) the circle of a, b, c. Exact.
 
-    If a, b, c turn clockwise the sign is the opposite one.
+    For a, b, c counterclockwise; if they turn clockwise the sign is the opposite one.
     """
     adx, ady = ax - dx, ay - dy
     bdx, bdy = bx - dx, by - dy
@@ -83,20 +86,20 @@ def in_circle(ax, ay, bx, by, cx, cy, dx, dy):
 
 
 @njit(nogil=True)
-def orientation_bound(width, height):
+def orientation_bound(width: float, height: float) -> float:
     """A plain-float orientation beyond this has the right sign, anywhere in a box of that size."""
     return _ORIENTATION_FILTER * 2.0 * width * height * (1.0 + 64.0 * _UNIT)
 
 
 @njit(nogil=True)
-def in_circle_bound(width, height):
+def in_circle_bound(width: float, height: float) -> float:
     """A plain-float in-circle determinant beyond this has the right sign, anywhere in the box."""
     lift = width * width + height * height
     return _IN_CIRCLE_FILTER * 3.0 * lift * (2.0 * width * height) * (1.0 + 64.0 * _UNIT)
 
 
 @njit(nogil=True)
-def _orientation_exact(ax, ay, bx, by, cx, cy):
+def _orientation_exact(ax: float, ay: float, bx: float, by: float, cx: float, cy: float) -> float:
     expansion = np.empty(16)
     n = _add_product_of_differences(expansion, 0, ax, cx, by, cy, 1.0)
     n = _add_product_of_differences(expansion, n, ay, cy, bx, cx, -1.0)
@@ -104,7 +107,9 @@ def _orientation_exact(ax, ay, bx, by, cx, cy):
 
 
 @njit(nogil=True)
-def _in_circle_exact(ax, ay, bx, by, cx, cy, dx, dy):
+def _in_circle_exact(
+    ax: float, ay: float, bx: float, by: float, cx: float, cy: float, dx: float, dy: float
+) -> float:
     minor = np.empty(16)
     lift = np.empty(16)
     expansion = np.empty(1536)  # three products of 16 by 16 terms, two floats each
@@ -124,7 +129,9 @@ def _in_circle_exact(ax, ay, bx, by, cx, cy, dx, dy):
 
 
 @njit(nogil=True)
-def _in_circle_double_double(ax, ay, bx, by, cx, cy, dx, dy):
+def _in_circle_double_double(
+    ax: float, ay: float, bx: float, by: float, cx: float, cy: float, dx: float, dy: float
+) -> float:
     det, det_low = 0.0, 0.0
     for _ in range(3):
         px, px_low = _two_difference(ax, dx)
@@ -146,7 +153,7 @@ def _in_circle_double_double(ax, ay, bx, by, cx, cy, dx, dy):
 
 
 @njit(nogil=True)
-def _lowest_bit(x):
+def _lowest_bit(x: float) -> float:
     """The largest power of two that x is a whole multiple of; infinity for zero."""
     if x == 0.0:
         return np.inf
@@ -156,7 +163,9 @@ def _lowest_bit(x):
 
 
 @njit(nogil=True)
-def _add_product_of_differences(expansion, n, a, b, c, d, sign):
+def _add_product_of_differences(
+    expansion: NDArray[np.float64], n: int, a: float, b: float, c: float, d: float, sign: float
+) -> int:
     """Add ``sign * (a - b) * (c - d)``, without rounding, to an expansion of n terms."""
     high, low = _two_difference(a, b)
     other_high, other_low = _two_difference(c, d)
@@ -169,7 +178,7 @@ def _add_product_of_differences(expansion, n, a, b, c, d, sign):
 
 
 @njit(nogil=True)
-def _grow(expansion, n, x):
+def _grow(expansion: NDArray[np.float64], n: int, x: float) -> int:
     """Add x to an expansion of n terms (increasing, not overlapping, none zero): the new n.
 
     One more term at most, so a buffer as long as the number of additions never overflows.
@@ -189,14 +198,14 @@ def _grow(expansion, n, x):
 
 
 @njit(nogil=True)
-def _sign(expansion, n):
+def _sign(expansion: NDArray[np.float64], n: int) -> float:
     if n == 0:
         return 0.0
     return 1.0 if expansion[n - 1] > 0.0 else -1.0
 
 
 @njit(nogil=True)
-def _times(a, a_low, b, b_low):
+def _times(a: float, a_low: float, b: float, b_low: float) -> tuple[float, float]:
     high, low = _two_product(a, b)
     low += a * b_low + a_low * b
     total = high + low
@@ -204,7 +213,7 @@ def _times(a, a_low, b, b_low):
 
 
 @njit(nogil=True)
-def _plus(a, a_low, b, b_low):
+def _plus(a: float, a_low: float, b: float, b_low: float) -> tuple[float, float]:
     high, low = _two_sum(a, b)
     middle, rest = _two_sum(a_low, b_low)
     low += middle
@@ -216,21 +225,21 @@ def _plus(a, a_low, b, b_low):
 
 
 @njit(nogil=True)
-def _two_sum(a, b):
+def _two_sum(a: float, b: float) -> tuple[float, float]:
     total = a + b
     b_part = total - a
     return total, (a - (total - b_part)) + (b - b_part)
 
 
 @njit(nogil=True)
-def _two_difference(a, b):
+def _two_difference(a: float, b: float) -> tuple[float, float]:
     total = a - b
     b_part = a - total
     return total, (a - (total + b_part)) + (b_part - b)
 
 
 @njit(nogil=True)
-def _two_product(a, b):
+def _two_product(a: float, b: float) -> tuple[float, float]:
     product = a * b
     wide = _SPLITTER * a
     a_high = wide - (wide - a)

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_BUCKETS_PER_KEY = 2  # `slots` and `counts` are sized by it in workspace
+_BUCKETS_PER_KEY = 2  # the room that callers give `counts` depends on it
 _SHIFTS_PER_KEY = 12  # insertion may shift so many keys for each one before the merge sort helps
 _FEW = 24  # so few keys are put in order by insertion alone
 
@@ -54,17 +54,19 @@ def sort_pairs(
             first, last = min(first, bits[i]), max(last, bits[i])
         factor = (n_buckets - 1) / max(np.float64(last - first), 1.0)
         for i in range(n):
-            slot = min(np.int64(np.float64(bits[i] - first) * factor), n_buckets - 1)
-            slots[i] = slot
+            slot = int(np.float64(bits[i] - first) * factor)
+            slots[i] = min(slot, n_buckets - 1)
             counts[slots[i]] += np.uint32(1)
     else:
         lowest, highest = keys[0], keys[0]
         for i in range(1, n):
             lowest, highest = min(lowest, keys[i]), max(highest, keys[i])
-        factor = (n_buckets - 1) / (highest - lowest) if highest > lowest else 0.0
+        # Where this overflows (keys a few subnormal numbers apart) one bucket has to do: infinity
+        # times zero would become a slot out of bounds.
+        factor = (n_buckets - 1) / max(highest - lowest, 1e-290)
         for i in range(n):
-            slot = min(np.int64((keys[i] - lowest) * factor), n_buckets - 1)
-            slots[i] = slot
+            slot = int((keys[i] - lowest) * factor)
+            slots[i] = min(slot, n_buckets - 1)
             counts[slots[i]] += np.uint32(1)
     total = np.uint32(0)
     for i in range(n_buckets):
