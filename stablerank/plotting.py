@@ -95,7 +95,8 @@ def plot_certified_accuracy(
     epsilons : array-like, optional
         Where to evaluate; by default every radius, which draws the exact step function.
     attacked : (epsilons, accuracies), optional
-        Accuracies in [0, 1] that an attack left at these epsilons.
+        Accuracies in [0, 1] that an attack left at these epsilons: points if they are few, steps
+        if they are many.
     unit : str, optional
         The unit of the points, such as ``"px"``.
     label : str, default="certified"
@@ -137,15 +138,16 @@ def plot_certified_accuracy(
         values = certificates.certified_accuracy(labels, at)
         ax.plot(at, values, marker="o", label=label, **style)
     if attacked is not None:
+        few = len(attack_at) <= 12
         ax.plot(
             attack_at,
             np.asarray(attacked[1], dtype=np.float64),
             color=VERMILION,
-            marker="D",
+            marker="D" if few else "",
             markersize=5,
             linestyle=":",
-            linewidth=1.2,
-            label="left by the attack",
+            drawstyle="default" if few else "steps-post",
+            label="attacked",
         )
     ax.axhline(float(right.mean()), color=GREY, linestyle="--", linewidth=1.2, label="clean")
     ax.set_xlim(left=0.0)
@@ -603,7 +605,10 @@ def _stages(chain: StabilityChain, prefix: str = "") -> list[tuple[str, float, f
                 rows.extend(_stages(part, f"{prefix}{name} · "))
         else:
             low = min(element.constants) if element.constants else element.constant
-            rows.append((prefix + (element.stage or "bound"), low, element.constant))
+            name = element.stage or "bound"
+            if name == "conversion":  # between which metrics is all there is to say
+                name = f"{element.source.metric} → {element.target.metric}"
+            rows.append((prefix + name, low, element.constant))
     return rows
 
 

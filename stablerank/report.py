@@ -134,7 +134,7 @@ _WIDE = 120
 
 
 def demo_tables(summary: Mapping[str, Any], results: Sequence[Result]) -> list[Table]:
-    """The tables of a demonstration: accuracy, robustness, radii, the check, the constants."""
+    """Accuracy, robustness a target, radii, the check of the certificates, the first's constants."""
     targets: Mapping[str, Mapping[str, Any]] = summary["targets"]
     unit = summary["unit"]
     names = list(targets)
@@ -161,7 +161,7 @@ def demo_tables(summary: Mapping[str, Any], results: Sequence[Result]) -> list[T
     tables.append(
         Table(
             "Certified radii",
-            ["target", f"median ({unit})", "of the diameter", "of the spacing", "above 0"],
+            ["target", _headed("median", unit), "of the diameter", "of the spacing", "above 0"],
             [
                 [
                     name,
@@ -178,13 +178,7 @@ def demo_tables(summary: Mapping[str, Any], results: Sequence[Result]) -> list[T
         )
     )
     tables.append(_check(summary))
-    tables += [
-        chain_table(
-            f"{result.target}: the chain of constants, from a moved point to the logits",
-            result.certificates.chain,
-        )
-        for result in results
-    ]
+    tables.append(_chain_of(results[0]))
     return tables
 
 
@@ -203,12 +197,12 @@ def _robustness(summary: Mapping[str, Any], name: str) -> Table:
         rows.append([f"{epsilon:g}", *map(_percent, shares)])
     return Table(
         f"{name}: every point moved by up to ε",
-        [f"ε ({summary['unit']})", "certified", "attacked", "forest attacked"],
+        [_headed("ε", summary["unit"]), "certified", "attacked", "forest attacked"],
         rows,
         "rrrr",
-        f"Right on {target['n_attacked']} test clouds: provably, after attacks, and what the same "
-        f"attacks leave of the forest. Attacks are random and gradient-free, so a stronger one "
-        f"may leave less, but never less than the certified share.",
+        f"Right on {target['n_attacked']} test clouds: provably; after the attacks; and what the "
+        f"same attacks leave of the forest. The attacks are random and gradient-free: stronger "
+        f"ones may leave less, but of our model never less than the certified share.",
     )
 
 
@@ -233,6 +227,11 @@ def _check(summary: Mapping[str, Any]) -> Table:
         verdict,
         alarm=broken > 0,
     )
+
+
+def _chain_of(result: Result) -> Table:
+    title = f"{result.target}: the chain of constants, from a moved point to the logits"
+    return chain_table(title, result.certificates.chain)
 
 
 def chain_table(title: str, chain: StabilityChain) -> Table:
@@ -267,7 +266,7 @@ def _bounds(chain: StabilityChain, prefix: str = "") -> list[list[str]]:
     return rows
 
 
-def demo_figures(data: Data, results: Sequence[Result], epsilons: Sequence[float]) -> Drawings:
+def demo_figures(data: Data, results: Sequence[Result]) -> Drawings:
     """All figures of a demonstration, by the names of their files.
 
     Parameters
@@ -276,15 +275,13 @@ def demo_figures(data: Data, results: Sequence[Result], epsilons: Sequence[float
         The clouds.
     results : sequence of Result
         One a target; the first is the one that single clouds are shown for.
-    epsilons : sequence of float
-        The sizes of the attacks.
 
     Returns
     -------
     Drawings
     """
     first = results[0]
-    recipes = [_accuracy_figure(data, result, epsilons, i) for i, result in enumerate(results)]
+    recipes = [_accuracy_figure(data, result, i) for i, result in enumerate(results)]
     recipes += [_clouds_figure(data, first), _one_cloud_figure(data, first)]
     recipes += [_constants_figure(first), _training_figure(results)]
     return Drawings({recipe.name: recipe.draw() for recipe in track(recipes, "figures")})
@@ -329,28 +326,31 @@ class _Recipe:
         return files
 
 
-def _accuracy_figure(data: Data, result: Result, epsilons: Sequence[float], place: int) -> _Recipe:
-    y = result.y[result.attacked]
-    certificates = result.certificates[result.attacked]
-    forest = result.forest[result.attacked]
-    at = [0.0, *epsilons]
-    survived = [(certificates.prediction == y).mean(), *result.survived.mean(axis=1)]
-    forest_survived = [(forest == y).mean(), *result.forest_survived.mean(axis=1)]
+def _accuracy_figure(data: Data, result: Result, place: int) -> _Recipe:
+    y, certificates = result.y[result.attacked], result.certificates[result.attacked]
+    found = np.concatenate([result.breaking, result.forest_breaking, certificates.radius])
+    # as far as the larger half of what was found, where both models have lost most
+    farthest = float(np.quantile(found[np.isfinite(found)], 0.9))
+    curves = {}
+    for name, prediction, breaking in (
+        ("attacked", certificates.prediction, result.breaking),
+        ("forest", result.forest[result.attacked], result.forest_breaking),
+    ):
+        at = np.unique(np.concatenate([[0.0], breaking[breaking < farthest], [farthest]]))
+        right = prediction == y
+        curves[name] = at, (right & (breaking > at[:, None])).mean(axis=1)
 
     def paint(figure: MatplotlibFigure) -> None:
         ax = figure.add_subplot()
         plotting.plot_certified_accuracy(
-            certificates, y, ax, attacked=(at, survived), unit=data.unit
+            certificates, y, ax, attacked=curves["attacked"], unit=data.units, label="certified"
         )
-        ax.plot(
-            at,
-            forest_survived,
+        ax.step(
+            *curves["forest"],
+            where="post",
             color=plotting.GREEN,
-            marker="s",
-            markersize=4.5,
             linestyle=":",
-            linewidth=1.2,
-            label="left of the random forest",
+            label="random forest, attacked",
         )
         ax.axhline(
             np.unique(y, return_counts=True)[1].max() / len(y),
@@ -358,13 +358,14 @@ def _accuracy_figure(data: Data, result: Result, epsilons: Sequence[float], plac
             linewidth=0.8,
             label="largest class",
         )
+        ax.set_xlim(0.0, farthest)
         plotting.legend_above(ax)
 
     name = f"accuracy-{result.target.replace(' ', '-')}" if place else "accuracy"
     caption = (
-        f"{result.target}, {len(y)} test clouds. Every point may move by up to ε. The shaded area "
-        f"is proven: no attack can push the model below it. The attacks found the points above "
-        f"it; what lies between is open."
+        f"{result.target}, {len(y)} test clouds, every point moved by up to ε. The shaded area is "
+        f"proven: no attack, known or unknown, gets below its edge. What the attacks of this run "
+        f"left is the line above; between the two nobody knows."
     )
     return _Recipe(name, f"Accuracy against ε: {result.target}", caption, (7.6, 4.4), paint)
 
@@ -374,17 +375,16 @@ def _clouds_figure(data: Data, result: Result) -> _Recipe:
     clouds = data.part(data.test)
     columns = 2 if len(chosen) <= 4 else 3
     lines = -(-len(chosen) // columns)
-    short = {"px": "px"}.get(data.unit, "")
 
     def paint(figure: MatplotlibFigure) -> None:
         for place, i in enumerate(chosen):
             ax = figure.add_subplot(lines, columns, place + 1)
             plotting.plot_cloud_with_radius(
-                clouds[i], float(result.certificates.radius[i]), ax, unit=short
+                clouds[i], float(result.certificates.radius[i]), ax, unit=data.unit
             )
             truth, guess = result.y[i], result.certificates.prediction[i]
             verdict = f"{truth}, rightly" if truth == guess else f"{guess}, but is {truth}"
-            ax.set_title(f"cloud {data.test[i]}: {verdict}", loc="left")
+            ax.set_title(f"cloud {data.index[data.test[i]]}: {verdict}", loc="left")
 
     caption = (
         "Of each class the rightly classified cloud with the median radius, then the one with the "
@@ -420,27 +420,26 @@ def _one_cloud_figure(data: Data, result: Result) -> _Recipe:
     to_diagrams = persistence.stability(HAUSDORFF)
     chain = StabilityChain(to_diagrams, ranks.stability(to_diagrams.target))
     constants = np.asarray(chain.constants)
-    short = {"px": "px"}.get(data.unit, "")
 
     def paint(figure: MatplotlibFigure) -> None:
         axes = figure.subplots(2, 2).ravel()
-        plotting.plot_cloud_with_radius(cloud, radius, axes[0], unit=short)
-        plotting.plot_diagram(diagrams[0], axes[1], ball=radius, unit=short)
+        plotting.plot_cloud_with_radius(cloud, radius, axes[0], unit=data.unit)
+        plotting.plot_diagram(diagrams[0], axes[1], ball=radius, unit=data.unit)
         start = 0
         for ax, (dimension, n_ranks) in zip(axes[2:], ranks.n_ranks_.items(), strict=False):
             plotting.plot_stable_rank(
                 vector[start : start + n_ranks],
                 ax,
                 band=radius * float(constants[start]),
-                unit=short,
+                unit=data.unit,
                 label=f"H{dimension}",
                 color=plotting.HOMOLOGY_COLORS[dimension],
             )
             start += n_ranks
 
     caption = (
-        f"Cloud {data.test[i]} with its radius, its persistence diagram, and its stable ranks in "
-        f"dimensions 0 and 1. However the points move within the radius, the bars stay in their "
+        f"Cloud {data.index[data.test[i]]} with its radius, its persistence diagram, and its stable "
+        f"ranks in dimensions 0 and 1. However the points move within the radius, the bars stay in their "
         f"squares (those in the grey band may vanish, or appear) and the stable ranks in their "
         f"bands; everywhere in the bands the network gives the same answer."
     )
@@ -454,8 +453,8 @@ def _constants_figure(result: Result) -> _Recipe:
         plotting.plot_stability(chain, figure.add_subplot())
 
     caption = (
-        f"How much each stage can stretch a distance, and all of them together: a point moved by "
-        f"1 changes no logit by more than {_short(chain.constant)}."
+        f"How much each stage can stretch a distance, and all of them together: when every point "
+        f"moves by up to 1, no logit moves by more than {_short(chain.constant)}."
     )
     title = f"The chain of constants: {result.target}"
     return _Recipe("constants", title, caption, (7.6, 4.4), paint)
@@ -505,13 +504,13 @@ def demo_page(
     """
     n_targets = len(results)
     accuracy, robustness = tables[0], tables[1 : 1 + n_targets]
-    radii, check, *constants = tables[1 + n_targets :]
-    unit, name = summary["unit"], results[0].target
+    radii, check, constants = tables[1 + n_targets :]
+    name = results[0].target
     parts = [
         _header(summary, name),
         _section(
             "What a certificate means",
-            f"<p>A certificate is a radius r, in {html.escape(unit)}, that belongs to one cloud: "
+            f"<p>A certificate is a radius r, in {summary['units']}, that belongs to one cloud: "
             f"however its points are moved, each by less than r, this model gives the same answer. "
             f"It is a proof, not an experiment, and it speaks of the answer's steadiness only: a "
             f"wrong answer can be certified too.</p>",
@@ -535,7 +534,8 @@ def demo_page(
             "Why they hold",
             drawings["one-cloud"].to_html(),
             drawings["constants"].to_html(),
-            *(table.to_html() for table in constants),
+            constants.to_html(),
+            *(_folded(_chain_of(result)) for result in results[1:]),
         ),
         _section("How this was made", _method(summary), drawings["training"].to_html()),
     ]
@@ -551,7 +551,7 @@ def demo_page(
 
 
 def _header(summary: Mapping[str, Any], name: str) -> str:
-    target, unit = summary["targets"][name], html.escape(summary["unit"])
+    target, unit = summary["targets"][name], html.escape(summary["units"])
     # the largest size that the typical certificate covers
     covered = [e for e in summary["epsilons"] if e <= target["median_radius"]]
     epsilon = covered[-1] if covered else summary["epsilons"][0]
@@ -596,8 +596,9 @@ def _method(summary: Mapping[str, Any]) -> str:
         ),
         (
             "Attacks",
-            f"random, coordinate and search, {settings['n_queries']} queries each for every "
-            "cloud and size; who falls at one ε counts as fallen at all larger ones.",
+            f"on certificates random, coordinate and search, {settings['n_queries']} queries "
+            f"each; then for both models the least displacement that changes the answer, in "
+            f"{settings['n_rounds']} rounds of {settings['n_queries']} queries a cloud.",
         ),
         ("Started", html.escape(summary["started"])),
         ("Wall time", f"{summary['wall_seconds']:.1f} s on {html.escape(summary['machine'])}"),
@@ -612,11 +613,19 @@ def _section(title: str, *parts: str) -> str:
     return f"<section><h2>{html.escape(title)}</h2>\n" + "\n".join(parts) + "</section>"
 
 
+def _folded(table: Table) -> str:
+    return f"<details><summary>{html.escape(table.title)}</summary>{table.to_html()}</details>"
+
+
 def _cells(kind: str, texts: Sequence[str], sides: Sequence[str]) -> str:
     return "".join(
         f"<{kind}{side}>{html.escape(text)}</{kind}>"
         for text, side in zip(texts, sides, strict=True)
     )
+
+
+def _headed(name: str, unit: str) -> str:
+    return f"{name} ({unit})" if unit else name
 
 
 def _percent(share: float, digits: int = 1) -> str:
@@ -662,6 +671,7 @@ figcaption, .note { color: var(--soft); font-size: .9rem; }
 figcaption { margin-top: .7rem; }
 .note { margin: -.4rem .2rem 1.4rem; }
 .table { overflow-x: auto; }
+summary { cursor: pointer; color: var(--accent); }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 caption { text-align: left; font-weight: 600; padding: .8rem 1rem .3rem; }
 th, td { text-align: left; padding: .4rem 1rem; border-bottom: 1px solid var(--line);

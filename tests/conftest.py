@@ -25,12 +25,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give `seed` to whoever asks; it is part of the test's name, so a failure tells it."""
-    chosen = any(
-        "seed" in str(mark.args[0]) for mark in metafunc.definition.iter_markers("parametrize")
-    )
+    marks = metafunc.definition.iter_markers("parametrize")
+    names = [mark.args[0] for mark in marks]
+    chosen = any("seed" in (n.split(",") if isinstance(n, str) else n) for n in names)
     if "seed" in metafunc.fixturenames and not chosen:
         seeds = range(100) if metafunc.config.getoption("--all-seeds") else range(1)
-        metafunc.parametrize("seed", seeds, ids=[f"seed={seed}" for seed in seeds])
+        metafunc.parametrize("seed", seeds, ids=[f"seed{seed}" for seed in seeds])
 
 
 @pytest.fixture

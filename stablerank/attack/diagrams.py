@@ -114,7 +114,10 @@ class DiagramAdversary(Adversary):
         """Bars pulled back, one by one for the bottleneck distance and all together else."""
         moved, added = {}, {}
         for k, bars in studied.items():
-            pulled, new = _onto_bars(candidate.moved[k]), _onto_bars(candidate.added[k])
+            pulled, new = candidate.moved[k], candidate.added[k]
+            finite = np.isfinite(pulled).all(axis=1, keepdims=True)
+            pulled = _onto_bars(np.where(finite, pulled, bars))
+            new = _onto_bars(new[np.isfinite(new).all(axis=1)])
             if self.p == math.inf:
                 pulled = pull_back(bars, pulled, radius, self.q, _onto_bars)
                 new = pull_back(_diagonal(new), new, radius, self.q, _onto_bars)
@@ -152,7 +155,7 @@ class DiagramAdversary(Adversary):
         """ℓq distances of bars to the diagonal, length/2^{1−1/q}, rounded up."""
         lengths = differences_upper(bars[:, 1], bars[:, 0])
         upper = lengths * 2.0 ** (1 / self.q - 1) * (1 + 16 * UNIT_ROUNDOFF)
-        return np.where(lengths > 0, np.nextafter(upper, np.inf), 0.0)
+        return np.where(lengths == 0, 0.0, np.nextafter(upper, np.inf))
 
     def _together(
         self, bars: Diagram, moved: Diagram, added: Diagram, radius: float

@@ -19,7 +19,7 @@ _ATTEMPTS = 9
 def differences_upper(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """``|a - b|`` elementwise, not below the exact one; 0 exactly where a equals b."""
     gaps = np.abs(a - b)
-    return np.where(gaps > 0, np.nextafter(gaps, np.inf), 0.0)
+    return np.where(gaps == 0, 0.0, np.nextafter(gaps, np.inf))  # NaN stays NaN
 
 
 def norms_upper(values: NDArray[np.float64], p: float) -> NDArray[np.float64]:
@@ -47,10 +47,10 @@ def norms_upper(values: NDArray[np.float64], p: float) -> NDArray[np.float64]:
     largest = values.max(axis=-1, initial=0.0)
     if p == math.inf or k == 1:
         return np.asarray(largest)
-    scale = np.where(largest > 0, largest, 1.0)
+    scale = np.where(largest == 0, 1.0, largest)
     sums = ((values / scale[..., None]) ** p).sum(axis=-1)
     norms = scale * sums ** (1 / p) * (1 + 2 * (k + 16) * UNIT_ROUNDOFF)
-    return np.where(largest > 0, np.nextafter(norms, np.inf), 0.0)
+    return np.where(largest == 0, 0.0, np.nextafter(norms, np.inf))
 
 
 def row_distances_upper(
@@ -84,18 +84,20 @@ def pull_back(
     Returns
     -------
     ndarray of shape (n_rows, k)
-        Rows that cannot be moved as little as that in floating point are those of `origin`.
+        Rows that are not finite, and those that cannot be moved as little as that in floating
+        point, are the rows of `origin`.
     """
-    moved = tidy(np.array(moved, dtype=np.float64))
+    finite = np.isfinite(moved).all(axis=1, keepdims=True)
+    moved = tidy(np.where(finite, moved, origin))
     for attempt in range(_ATTEMPTS):
         lengths = row_distances_upper(moved, origin, p)
-        over = np.flatnonzero(~(lengths <= radius))  # NaN is over, too
+        over = np.flatnonzero(lengths > radius)
         if over.size == 0:
             return moved
         # at first less than the lengths were rounded up, then what coordinates are rounded by
         factors = radius / lengths[over] * (1 - 2.0 ** (-45 + 5 * attempt))
         shorter = origin[over] + (moved[over] - origin[over]) * factors[:, None]
         moved[over] = tidy(np.nextafter(shorter, origin[over]) if attempt else shorter)
-    over = np.flatnonzero(~(row_distances_upper(moved, origin, p) <= radius))
+    over = np.flatnonzero(row_distances_upper(moved, origin, p) > radius)
     moved[over] = origin[over]
     return moved

@@ -41,12 +41,14 @@ def minimal_radius(
     pipeline, X, y, threat, p, q, random_state
         As in :func:`attack`.
     largest : float or array-like of shape (n_clouds,), optional
-        Where to give up. By default the size of each input: the diagonal of the box around a
-        cloud, the largest entry of a matrix, twice what it takes to remove all bars.
+        Where to give up. By default eight times the size of each input, by doubling from that
+        size: the diagonal of the box around a cloud, the largest entry of a matrix, twice what it
+        takes to remove all bars.
     method : Attack, optional
         What searches at one radius; by default :class:`Search` with 200 queries.
     n_rounds : int, default=12
-        How often it does: at `largest`, then at shares of the least displacement so far.
+        How often it does, at most: until it succeeds, and then at shares of the least displacement
+        so far. Four failures in a row are the end.
     tolerance : float, default=1e-3
         After each success the displacement is shortened along the way back to the original, until
         it is known up to this relative error.
@@ -87,9 +89,11 @@ def minimal_radius(
         q=q,
         n_queries=method.n_queries,
     )
-    if largest is None:
-        judge.radius = np.array([judge.adversary.size(studied) for studied in judge.studied])
     allowed = judge.radius.copy()
+    start = allowed
+    if largest is None:
+        start = np.array([judge.adversary.size(studied) for studied in judge.studied])
+        allowed = 2.0 ** (len(_SHARES) - 1) * start
     rngs = spawn_generators(random_state, len(allowed))
     found: list[Any] = list(judge.best)
     least = np.where(judge.broken, 0.0, np.inf)
@@ -100,7 +104,8 @@ def minimal_radius(
         if not worthwhile.any():
             break
         share = np.array(_SHARES)[np.minimum(failures, len(_SHARES) - 1)]
-        judge.radius = np.where(np.isfinite(least), share * least, allowed)
+        first = np.minimum(start * 2.0**failures, allowed)
+        judge.radius = np.where(np.isfinite(least), share * least, first)
         judge.radius[~worthwhile] = 0.0
         judge.reopen()
         method.run(judge, rngs)

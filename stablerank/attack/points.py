@@ -22,6 +22,7 @@ _MOST_NEIGHBOURS = 6
 _SPLITS = 12
 _HOLE_TRIALS = 256
 _HOLES = 4
+_FEW_PAIRS = 40_000
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class StudiedCloud:
     Attributes
     ----------
     cloud : ndarray of shape (n_points, d)
+    scaled : ndarray of shape (n_points, d)
+        The same times a power of two, so that squares neither over- nor underflow; holes are
+        in its unit.
     neighbours : ndarray of shape (n_points, k), int
         The k nearest other points of each, nearest first; k may be 0.
     splits : list of (int array, int array, unit vector)
@@ -41,6 +45,7 @@ class StudiedCloud:
     """
 
     cloud: Cloud
+    scaled: Cloud
     neighbours: NDArray[np.intp]
     splits: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]]
     holes: list[tuple[NDArray[np.float64], float]]
@@ -66,18 +71,10 @@ class PointAdversary(Adversary):
 
     def study(self, original: Cloud) -> StudiedCloud:
         """Find neighbours, merging clusters and holes."""
-        scaled = original * power_of_two_scale(original)  # squares neither over- nor underflow
-        # drawn from the cloud alone, so that it does not depend on what else is attacked
-        rng = np.random.default_rng(len(original))
-        return StudiedCloud(
-            original,
-            _neighbours(scaled),
-            _splits(scaled),
-            [
-                (centre / power_of_two_scale(original), radius / power_of_two_scale(original))
-                for centre, radius in _holes(scaled, rng)
-            ],
-        )
+        scaled = original * power_of_two_scale(original)
+        # drawn by the cloud alone, so that it does not depend on what else is attacked
+        holes = _holes(scaled, np.random.default_rng(len(original)))
+        return StudiedCloud(original, scaled, _neighbours(scaled), _splits(scaled), holes)
 
     def original(self, studied: StudiedCloud) -> Cloud:
         """The cloud itself."""
@@ -135,7 +132,7 @@ class HausdorffAdversary(PointAdversary):
         """In turns: points moved, points added, points left out, and all of it at once."""
         kind, turn = turn % 4, turn // 4
         cloud = studied.cloud
-        if kind != 1:
+        if kind in (0, 3):
             cloud = super().propose(studied, radius, turn, rng)
         if kind in (1, 3):
             cloud = np.concatenate([cloud, _extra_points(studied, radius, rng)])
@@ -162,6 +159,9 @@ class HausdorffAdversary(PointAdversary):
 
     def shorten(self, studied: StudiedCloud, candidate: Cloud, radius: float) -> Cloud:
         """Points pulled towards the nearest original; originals that are left alone put back."""
+        candidate = candidate[np.isfinite(candidate).all(axis=1)]
+        if len(candidate) == 0:
+            return studied.cloud
         # a little less than the radius: the nearest point is found up to rounding
         target = radius * (1 - 2.0**-40)
         anchors = studied.cloud[_nearest(candidate, studied.cloud)]
@@ -181,6 +181,9 @@ class HausdorffAdversary(PointAdversary):
 def _nearest(points: Cloud, cloud: Cloud) -> NDArray[np.intp]:
     """The index of the nearest point of `cloud` for each of `points`, up to rounding."""
     scale = power_of_two_scale(np.concatenate([points, cloud]))
+    if len(points) * len(cloud) <= _FEW_PAIRS:  # faster than building a tree
+        distances = cdist(points * scale, cloud * scale, "sqeuclidean")
+        return np.asarray(distances.argmin(axis=1), dtype=np.intp)
     _, index = cKDTree(cloud * scale).query(points * scale)
     return np.asarray(index, dtype=np.intp)
 
@@ -252,22 +255,22 @@ def _sign(rng: Generator) -> float:
 
 def _noise(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
     """Every point in its own direction, without what only shifts the cloud."""
-    field = rng.normal(size=studied.cloud.shape)
+    field = rng.normal(size=studied.scaled.shape)
     return _unit(field - field.mean(axis=0) if len(field) > 1 else field)
 
 
 def _few(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
     """A few points only."""
-    n = len(studied.cloud)
-    field = np.zeros(studied.cloud.shape)
-    rows = rng.permutation(n)[: 2 ** rng.integers(0, 5)]
-    field[rows] = _unit(rng.normal(size=(len(rows), field.shape[1])))
+    n = len(studied.scaled)
+    field = np.zeros(studied.scaled.shape)
+    rows = rng.permutation(n)[: 2 ** int(rng.integers(0, 5))]
+    field[rows] = _unit(rng.normal(size=(len(rows), studied.scaled.shape[1])))
     return field
 
 
 def _waves(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
     """A smooth field, that moves neighbours alike."""
-    cloud = studied.cloud
+    cloud = studied.scaled
     span = max(float(np.ptp(cloud, axis=0).max()), np.finfo(float).tiny)
     waves = rng.normal(size=(3, cloud.shape[1])) * rng.choice([2.0, 5.0, 12.0])
     phases = (cloud - cloud[0]) / span @ waves.T + rng.uniform(0, 2 * math.pi, size=3)
@@ -276,12 +279,12 @@ def _waves(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
 
 def _radial(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
     """Away from the centroid or towards it, every point equally far."""
-    return _sign(rng) * _unit(studied.cloud - studied.cloud.mean(axis=0))
+    return _sign(rng) * _unit(studied.scaled - studied.scaled.mean(axis=0))
 
 
 def _dilation(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
     """The cloud enlarged or reduced."""
-    field = studied.cloud - studied.cloud.mean(axis=0)
+    field = studied.scaled - studied.scaled.mean(axis=0)
     reach = float(np.linalg.norm(field, axis=1).max())
     return _sign(rng) * field / (reach if reach > 0 else 1.0)
 
@@ -290,7 +293,7 @@ def _neighbourly(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
     """Every point, or every second one, towards its nearest neighbour or away from it."""
     if studied.neighbours.shape[1] == 0:
         return _noise(studied, rng)
-    field = _sign(rng) * _unit(studied.cloud[studied.neighbours[:, 0]] - studied.cloud)
+    field = _sign(rng) * _unit(studied.scaled[studied.neighbours[:, 0]] - studied.scaled)
     if rng.uniform() < 0.5:
         field[rng.uniform(size=len(field)) < 0.5] = 0.0
     return field
@@ -298,7 +301,7 @@ def _neighbourly(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
 
 def _pairs(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
     """Pairs of neighbours snapped together or apart."""
-    field = np.zeros(studied.cloud.shape)
+    field = np.zeros(studied.scaled.shape)
     free = np.ones(len(field), dtype=bool)
     width = studied.neighbours.shape[1]
     most = int(rng.choice([1, 4, len(field)]))
@@ -306,7 +309,7 @@ def _pairs(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
     for i in rng.permutation(len(field)) if width else ():
         j = studied.neighbours[i, rng.integers(width)]
         if free[i] and free[j]:
-            step = sign * _unit(studied.cloud[j] - studied.cloud[i])
+            step = sign * _unit(studied.scaled[j] - studied.scaled[i])
             field[i], field[j] = step, -step
             free[i] = free[j] = False
             most -= 1
@@ -317,7 +320,7 @@ def _pairs(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
 
 def _split(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
     """Two clusters moved apart or together: a death of H0 moves at full speed."""
-    field = np.zeros(studied.cloud.shape)
+    field = np.zeros(studied.scaled.shape)
     if studied.splits:
         rank = min(int(rng.geometric(0.4)) - 1, len(studied.splits) - 1)
         left, right, direction = studied.splits[rank]
@@ -328,10 +331,10 @@ def _split(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
 
 def _hole(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
     """Points around an empty ball pushed outwards or inwards, those beyond it perhaps not."""
-    field = np.zeros(studied.cloud.shape)
+    field = np.zeros(studied.scaled.shape)
     if studied.holes:
         centre, radius = studied.holes[rng.integers(len(studied.holes))]
-        away = studied.cloud - centre
+        away = studied.scaled - centre
         near = np.linalg.norm(away, axis=1) <= radius * rng.choice([1.1, 1.5, 3.0, np.inf])
         field[near] = _sign(rng) * _unit(away[near])
     return field
@@ -373,7 +376,7 @@ def _block_field(
     studied: StudiedCloud, rows: NDArray[np.intp], rng: Generator
 ) -> NDArray[np.float64]:
     """Directions of at most length 1 for a block of points."""
-    cloud, d = studied.cloud, studied.cloud.shape[1]
+    cloud, d = studied.scaled, studied.scaled.shape[1]
     action = rng.integers(6)
     if action == 0:  # all of them alike
         return np.broadcast_to(_unit(rng.normal(size=d)), (len(rows), d))

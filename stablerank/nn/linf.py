@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -134,6 +135,12 @@ class LinfLinear(nn.Linear):
         """Pickled by its attributes: torch refuses to pickle parametrized layers."""
         kind = parametrize.type_before_parametrizations(self)
         return _unpickled, (kind, self.__dict__.copy())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LinfLinear:
+        """As pickled. Copies by torch share one class, and folding one takes it from the others."""
+        rebuild, arguments = self.__reduce_ex__(4)
+        layer: LinfLinear = rebuild(*copy.deepcopy(arguments, memo))
+        return layer
 
 
 class LinfDistance(nn.Module):

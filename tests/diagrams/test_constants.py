@@ -81,7 +81,7 @@ def changed_clouds(clouds: dict[str, Cloud], d: int, rng: np.random.Generator) -
     for cloud in clouds.values():
         cloud = cloud[:, :d]
         n, size = len(cloud), max(float(np.ptp(cloud, axis=0).max()), 1e-3)
-        for epsilon in size * np.array([1e-9, 1e-2, 0.3]):
+        for epsilon in size * np.array([3e-9, 1e-2, 0.3]):
             steps = rng.normal(size=(n, d))
             steps *= epsilon * rng.uniform(0, 1, (n, 1)) / np.linalg.norm(steps, axis=1)[:, None]
             yield cloud, cloud + steps  # each point by at most epsilon
@@ -97,7 +97,7 @@ def changed_clouds(clouds: dict[str, Cloud], d: int, rng: np.random.Generator) -
     growing = [regular(n, rng.uniform(0, 2 * np.pi), d) for n in (2, 4, 7)]
     growing.append(np.vstack([np.eye(d), -np.eye(d)]))
     for cloud in growing:
-        for epsilon in (1e-9, 1e-2):
+        for epsilon in (3e-9, 1e-2):
             yield cloud, (1 + epsilon) * cloud
             yield (1 + epsilon) * cloud, cloud
 
@@ -107,7 +107,7 @@ def changed_dissimilarities(rng: np.random.Generator) -> Iterator[Pair]:
     for n in (2, 3, 5, 8, 12):
         entries = n * (n - 1) // 2
         for start in (rng.exponential(size=entries), 1.0 * rng.integers(0, 4, size=entries)):
-            for epsilon in (1e-9, 1e-2, 0.3):
+            for epsilon in (3e-9, 1e-2, 0.3):
                 moved = start + rng.uniform(-epsilon, epsilon, size=entries)
                 yield squareform(start), squareform(np.maximum(moved, 0))
                 yield squareform(start), squareform(start + epsilon)
@@ -125,13 +125,17 @@ def squared(batch: DiagramBatch) -> DiagramBatch:
 
 
 def without_short_bars(batch: DiagramBatch) -> DiagramBatch:
-    """Only the bars longer than 0.1 (D8: one that is dropped jumps by half its length)."""
+    """Only bars longer than the longest of the last cloud (D8: what is dropped jumps by l/2)."""
 
-    def long(bars: Cloud) -> Cloud:
-        return bars[bars[:, 1] - bars[:, 0] > 0.1]
+    def longest(bars: Cloud) -> float:
+        return float((bars[:, 1] - bars[:, 0]).max(initial=0))
 
+    limits = {k: longest(bars) for k, bars in batch[-1].items()}
     return DiagramBatch.from_diagrams(
-        [{k: long(bars) for k, bars in diagrams.items()} for diagrams in batch]
+        [
+            {k: bars[bars[:, 1] - bars[:, 0] > limits[k]] for k, bars in diagrams.items()}
+            for diagrams in batch
+        ]
     )
 
 
@@ -278,8 +282,16 @@ def test_rips_does_not_obey_the_constant_of_alpha(
     assert excess(constant, "Rips in the plane", branch, seed, make_clouds) > 0
 
 
-@pytest.mark.parametrize("broken", BROKEN)
-@pytest.mark.parametrize("branch", ["H0", "H1"])
+@pytest.mark.parametrize(
+    ("broken", "branch"),
+    [
+        ("squared values", "H0"),
+        ("squared values", "H1"),
+        ("short bars dropped", "H0"),
+        ("short bars dropped", "H1"),
+        ("float32", "H0"),  # of the fewer bars of H1 not always one is rounded to another float32
+    ],
+)
 @pytest.mark.parametrize("name", ["alpha in the plane, own kernel", "Rips in the plane"])
 def test_the_law_fails_for_wrong_diagrams(
     name: str, branch: str, broken: str, make_clouds: Clouds, seed: int

@@ -20,7 +20,8 @@ from scipy.sparse.csgraph import maximum_bipartite_matching, minimum_spanning_tr
 from scipy.spatial.distance import pdist, squareform
 
 from stablerank.diagrams.planar import PlanarAlphaBatch, planar_alpha
-from stablerank.diagrams.planar.batch import _digest_of_sources, _kernel
+from stablerank.diagrams.planar.batch import _kernel
+from stablerank.diagrams.planar.compiling import digest_of_sources
 from stablerank.diagrams.planar.predicates import (
     _in_circle_double_double,
     _in_circle_exact,
@@ -504,7 +505,7 @@ def test_subnormal_distances_end_in_finite_bars_or_none() -> None:
 
 def test_the_cache_knows_of_every_source_file() -> None:
     cells = [cell.cell_contents for cell in _kernel.py_func.__closure__]
-    assert _digest_of_sources() in cells
+    assert digest_of_sources() in cells
 
 
 # Errors and regressions

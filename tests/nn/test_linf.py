@@ -1,4 +1,4 @@
-"""Layers into ℓ∞: what the constants promise is never exceeded, is attained, and rounding is charged.
+"""Layers into ℓ∞: constants are never exceeded, they are attained, and rounding is charged.
 
 Exact values are those of rational arithmetic (or 60 digits) on the very bits of the weights.
 """
@@ -42,7 +42,8 @@ def project(weight: Tensor) -> Tensor:
 
 
 def exact(row: Any) -> list[Fraction]:
-    return [Fraction(float(value)) for value in row]
+    values = row.detach() if isinstance(row, Tensor) else row
+    return [Fraction(float(value)) for value in values]
 
 
 def exact_norm(row: Any) -> Fraction:
@@ -163,7 +164,7 @@ def test_the_gradient_of_the_projection(seed: int) -> None:
     threshold = np.abs(rows - z).max(axis=1, keepdims=True)
     smooth = (np.abs(np.abs(rows) - threshold) > 1e-3).all(axis=1)
     smooth &= np.abs(np.abs(rows).sum(axis=1) - 1) > 1e-3
-    assert 10 < smooth.sum()
+    assert smooth.sum() > 10
     assert (threshold[smooth] > 0).any()
     assert (threshold[smooth] == 0).any()
     weight = torch.tensor(rows[smooth], requires_grad=True)
@@ -438,7 +439,7 @@ def test_a_finite_p_is_charged_the_root_of_the_inputs(p: float) -> None:
     with localcontext() as context:
         context.prec = 60
         root = Decimal(5) ** (1 / Decimal(p))
-        assert root <= Decimal(constant) <= root * (1 + Decimal(1e-14))
+        assert root <= Decimal(constant) <= root * (1 + Decimal("1e-14"))
 
 
 # Folding.
@@ -447,16 +448,18 @@ def test_a_finite_p_is_charged_the_root_of_the_inputs(p: float) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_folded_rows_have_exact_norm_at_most_1(seed: int, dtype: torch.dtype) -> None:
     # In float32 the upper bound itself used to be rounded, and some rows stayed above 1.
-    torch.manual_seed(seed)
-    layer = LinfLinear(40, 300).to(dtype)
-    layer.parametrizations.weight.original.data.normal_()
+    layer: Any = LinfLinear(40, 300).to(dtype)
+    layer.parametrizations.weight.original.data.normal_(
+        generator=torch.Generator().manual_seed(seed)
+    )
     before = layer.weight.detach().clone()
     assert any(exact_norm(row) > 1 for row in before)  # so there is something to do
     layer.fold()
     assert all(exact_norm(row) <= 1 for row in layer.weight)
     assert layer.stability().constant <= 1
     eps = torch.finfo(dtype).eps
-    torch.testing.assert_close(layer.weight.data, before, rtol=16 * eps, atol=0)
+    # what the projection of 40 numbers is off by, and 8 units in the last place
+    torch.testing.assert_close(layer.weight.data, before, rtol=100 * eps, atol=0)
     again = layer.weight.detach().clone()
     layer.fold()
     assert torch.equal(layer.weight, again)
@@ -526,11 +529,11 @@ def worst_share_of_the_bound(
     with torch.no_grad():
         computed = torch.cat([layer(part) for part in torch.tensor(given).split(batch)]).numpy()
     _, bounds = rounding_of(layer, np.abs(x).max(axis=1), off)
-    worst = Fraction(0)
+    worst = 0.0
     for row, outputs, bound in zip(x, computed, bounds * shrink, strict=True):
         for a, b in zip(outputs, exact_output(layer, exact(row)), strict=True):
-            worst = max(worst, abs(Fraction(float(a)) - b) / Fraction(bound) if bound else 0)
-    return float(worst)
+            worst = max(worst, float(abs(Fraction(float(a)) - b) / Fraction(bound)))
+    return worst
 
 
 @pytest.mark.parametrize("name", [n for n in MAKE if n not in ("MaxMin", "GroupSort", "Abs")])
@@ -589,12 +592,12 @@ def test_small_distances_of_high_order_do_not_vanish() -> None:
 
 def test_layers_can_be_copied_pickled_and_cast(seed: int) -> None:
     # Parametrized layers could not be pickled.
-    layer = made("LinfLinear", seed)
+    layer, distance = made("LinfLinear", seed), made("LinfDistance", seed)
     generator = torch.get_rng_state()
     folded = copy.deepcopy(layer)
     folded.fold()
     x = torch.randn(4, N_IN, generator=torch.Generator().manual_seed(seed))
-    for original in (layer, folded, MAKE["LinfDistance"]()):
+    for original in (layer, folded, distance):
         file = io.BytesIO()
         torch.save(original, file)
         file.seek(0)
@@ -623,10 +626,20 @@ def test_an_unpickled_layer_is_still_projected(seed: int) -> None:
     layer = pickle.loads(pickle.dumps(made("LinfLinear", seed)))
     with torch.no_grad():
         layer.parametrizations.weight.original.mul_(100.0)
-    assert row_norms_upper(layer.weight).max() <= 1 + 1e-6
+    assert row_norms_upper(layer.weight).max() <= 1 + 1e-3
     assert {"weight", "bias"} == {
         n.split(".")[-2 if "original" in n else -1] for n, _ in layer.named_parameters()
     }
+
+
+def test_folding_a_copy_leaves_the_original_alone(seed: int) -> None:
+    # Copies shared one class, from which folding deletes the weight: the original had none left.
+    layer = made("LinfLinear", seed)
+    x = torch.ones(1, N_IN)
+    before = layer(x)
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        other.fold()
+        assert torch.equal(layer(x), before)
 
 
 def test_weights_that_are_set_are_projected() -> None:
@@ -637,8 +650,9 @@ def test_weights_that_are_set_are_projected() -> None:
 
 def test_first_weights_follow_the_gain() -> None:
     gain = torch.tensor([1.0, 1e-3, 0.0])
-    torch.manual_seed(0)
-    weight = LinfLinear(3, 500, gain=gain).weight.detach()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weight = LinfLinear(3, 500, gain=gain).weight.detach()
     torch.testing.assert_close(weight.abs().sum(1), torch.ones(500))
     assert (weight[:, 2] == 0).all()
     assert weight[:, 1].abs().mean() < 0.02

@@ -61,7 +61,7 @@ def near_copy(rng: np.random.Generator, diagram: Array) -> Array:
 
 
 @functools.lru_cache(maxsize=2)
-def random_pairs(seed: int, n_pairs: int = 2000) -> list[Pair]:
+def random_pairs(seed: int, n_pairs: int = 1500) -> list[Pair]:
     rng = np.random.default_rng(seed)
     pairs = []
     for _ in range(n_pairs):

@@ -5,7 +5,8 @@ alpha filtrations in the plane only, in radii, with generators, and says of each
 answered: where it gave up the caller asks GUDHI. Facts D1 and D3 are about the diagrams it returns.
 
 The flow: ``predicates.py`` (exact signs) and ``sorting.py`` serve ``delaunay.py`` (points to
-triangles), ``persistence.py`` turns triangles into bars, ``batch.py`` runs many clouds.
+triangles), ``persistence.py`` turns triangles into bars, ``batch.py`` runs many clouds, and
+``compiling.py`` says how all of it is compiled and cached.
 """
 
 from stablerank.diagrams.planar.batch import PlanarAlphaBatch, planar_alpha

@@ -4,17 +4,16 @@ What a caller may rely on: radii, never squared; each cloud's bars are the same 
 batch, in any thread; a cloud for which the kernel cannot vouch is reported, not guessed.
 """
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from stablerank.diagrams.planar.compiling import digest_of_sources, inner
 from stablerank.diagrams.planar.delaunay import OVER_BUDGET, scaling_exponent, sort_points, sweep
 from stablerank.diagrams.planar.persistence import NO_TREE, gabriel_edges, persistence
 from stablerank.diagrams.planar.sorting import sort_pairs
@@ -178,9 +177,8 @@ def _check_batch(
 def _build_kernel(digest: str) -> Callable[..., None]:
     """Compile the loop over the clouds, or load it from numba's cache.
 
-    numba's cache notices changes of this file and of what the function closes over, but not of the
-    other files whose functions are compiled into it: without `digest` in the closure, an edited
-    predicate would go on running in its old version. For the same reason nothing else is cached.
+    `digest` is in the closure for the sake of that cache (see `digest_of_sources`), and nothing
+    else is cached: whatever is inside would be an older version as easily.
     """
 
     def kernel(
@@ -267,7 +265,7 @@ def _build_kernel(digest: str) -> Callable[..., None]:
         return njit(nogil=True)(kernel)
 
 
-@njit(nogil=True)
+@inner()
 def _unscale_h0(
     deaths: NDArray[np.float64],
     edges: NDArray[np.int64],
@@ -286,7 +284,7 @@ def _unscale_h0(
     return kept
 
 
-@njit(nogil=True)
+@inner()
 def _unscale_h1(
     births: NDArray[np.float64],
     deaths: NDArray[np.float64],
@@ -310,9 +308,4 @@ def _unscale_h1(
     return kept
 
 
-def _digest_of_sources() -> str:
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
-
-
-_kernel: Any = _build_kernel(_digest_of_sources())
+_kernel: Any = _build_kernel(digest_of_sources())

@@ -15,9 +15,9 @@ comes next, 8t+7 stays unused.
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from stablerank.diagrams.planar.compiling import inner
 from stablerank.diagrams.planar.predicates import (
     in_circle,
     in_circle_bound,
@@ -34,7 +34,7 @@ _LARGEST_EXPONENT = 200  # of coordinates after scaling; predicates.py allows 25
 _SMALLEST_EXPONENT = -250  # of their lowest bits
 
 
-@njit(nogil=True)
+@inner()
 def scaling_exponent(points: NDArray[np.float64], start: int, stop: int) -> tuple[int, bool]:
     """Find the power of two that keeps the predicates clear of overflow and underflow.
 
@@ -63,7 +63,7 @@ def scaling_exponent(points: NDArray[np.float64], start: int, stop: int) -> tupl
     return exponent, bottom + exponent >= _SMALLEST_EXPONENT and top <= 1020
 
 
-@njit(nogil=True)
+@inner()
 def sort_points(
     points: NDArray[np.float64],
     start: int,
@@ -115,7 +115,7 @@ def sort_points(
     return distinct
 
 
-@njit(nogil=True)
+@inner()
 def sweep(
     xs: NDArray[np.float64],
     ys: NDArray[np.float64],
@@ -290,7 +290,7 @@ def sweep(
     return n_triangles
 
 
-@njit(nogil=True)
+@inner()
 def _fan(
     p: int,
     left: bool,

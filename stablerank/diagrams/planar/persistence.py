@@ -25,8 +25,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from stablerank.diagrams.planar.compiling import inner
 
 NO_TREE = -1
 
@@ -36,7 +37,7 @@ _NOISE = 1.0 + 1.8e-15
 _NO_TWIN = np.uint32(0xFFFFFFFF)
 
 
-@njit(nogil=True, error_model="numpy")  # "python" would test every divisor for zero
+@inner(error_model="numpy")  # "python" would test every divisor for zero
 def gabriel_edges(
     xs: NDArray[np.float64],
     ys: NDArray[np.float64],
@@ -133,7 +134,7 @@ def gabriel_edges(
     return n_edges
 
 
-@njit(nogil=True)
+@inner()
 def persistence(
     n: int,
     index: NDArray[np.uint32],
@@ -216,13 +217,13 @@ def persistence(
     return n_bars
 
 
-@njit(nogil=True)
+@inner()
 def _next(h: Any) -> Any:
     """Return the half-edge after h in its triangle."""
     return h - 2 if h & 3 == 2 else h + 1
 
 
-@njit(nogil=True)
+@inner()
 def _find(parents: NDArray[np.uint32], i: Any) -> Any:
     """Return the root above i, and let i and its parent point there."""
     parent = np.int64(parents[i])

@@ -27,6 +27,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from stablerank.diagrams.planar.compiling import inner
+
 _UNIT = 2.0**-53  # the relative error of one rounded operation
 _SPLITTER = 2.0**27 + 1.0
 _ORIENTATION_FILTER = (3.0 + 16.0 * _UNIT) * _UNIT
@@ -85,13 +87,13 @@ def in_circle(
     return _in_circle_exact(ax, ay, bx, by, cx, cy, dx, dy)
 
 
-@njit(nogil=True)
+@inner()
 def orientation_bound(width: float, height: float) -> float:
     """A plain-float orientation beyond this has the right sign, anywhere in a box of that size."""
     return _ORIENTATION_FILTER * 2.0 * width * height * (1.0 + 64.0 * _UNIT)
 
 
-@njit(nogil=True)
+@inner()
 def in_circle_bound(width: float, height: float) -> float:
     """A plain-float in-circle determinant beyond this has the right sign, anywhere in the box."""
     lift = width * width + height * height
@@ -152,7 +154,7 @@ def _in_circle_double_double(
     return det  # the low half never turns the sign of the high one
 
 
-@njit(nogil=True)
+@inner()
 def _lowest_bit(x: float) -> float:
     """The largest power of two that x is a whole multiple of; infinity for zero."""
     if x == 0.0:
@@ -162,7 +164,7 @@ def _lowest_bit(x: float) -> float:
     return math.ldexp(np.float64(whole & -whole), exponent - 53)
 
 
-@njit(nogil=True)
+@inner()
 def _add_product_of_differences(
     expansion: NDArray[np.float64], n: int, a: float, b: float, c: float, d: float, sign: float
 ) -> int:
@@ -177,7 +179,7 @@ def _add_product_of_differences(
     return n
 
 
-@njit(nogil=True)
+@inner()
 def _grow(expansion: NDArray[np.float64], n: int, x: float) -> int:
     """Add x to an expansion of n terms (increasing, not overlapping, none zero): the new n.
 
@@ -197,14 +199,14 @@ def _grow(expansion: NDArray[np.float64], n: int, x: float) -> int:
     return kept
 
 
-@njit(nogil=True)
+@inner()
 def _sign(expansion: NDArray[np.float64], n: int) -> float:
     if n == 0:
         return 0.0
     return 1.0 if expansion[n - 1] > 0.0 else -1.0
 
 
-@njit(nogil=True)
+@inner()
 def _times(a: float, a_low: float, b: float, b_low: float) -> tuple[float, float]:
     high, low = _two_product(a, b)
     low += a * b_low + a_low * b
@@ -212,7 +214,7 @@ def _times(a: float, a_low: float, b: float, b_low: float) -> tuple[float, float
     return total, low - (total - high)
 
 
-@njit(nogil=True)
+@inner()
 def _plus(a: float, a_low: float, b: float, b_low: float) -> tuple[float, float]:
     high, low = _two_sum(a, b)
     middle, rest = _two_sum(a_low, b_low)
@@ -224,21 +226,21 @@ def _plus(a: float, a_low: float, b: float, b_low: float) -> tuple[float, float]
     return high, low - (high - total)
 
 
-@njit(nogil=True)
+@inner()
 def _two_sum(a: float, b: float) -> tuple[float, float]:
     total = a + b
     b_part = total - a
     return total, (a - (total - b_part)) + (b - b_part)
 
 
-@njit(nogil=True)
+@inner()
 def _two_difference(a: float, b: float) -> tuple[float, float]:
     total = a - b
     b_part = a - total
     return total, (a - (total + b_part)) + (b_part - b)
 
 
-@njit(nogil=True)
+@inner()
 def _two_product(a: float, b: float) -> tuple[float, float]:
     product = a * b
     wide = _SPLITTER * a

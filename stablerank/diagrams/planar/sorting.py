@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from stablerank.diagrams.planar.compiling import inner
+
 _BUCKETS_PER_KEY = 2  # the room that callers give `counts` depends on it
 _SHIFTS_PER_KEY = 12  # insertion may shift so many keys for each one before the merge sort helps
 _FEW = 24  # so few keys are put in order by insertion alone
@@ -82,7 +84,7 @@ def sort_pairs(
         _merge_sort(sorted_keys, sorted_tags, n, keys, tags)
 
 
-@njit(nogil=True)
+@inner()
 def _insert(keys: NDArray[np.float64], tags: NDArray[np.uint32], n: int, budget: int) -> bool:
     """Insertion sort; False, with the pairs permuted but not yet sorted, once over the budget."""
     for i in range(1, n):
@@ -103,7 +105,7 @@ def _insert(keys: NDArray[np.float64], tags: NDArray[np.uint32], n: int, budget:
     return True
 
 
-@njit(nogil=True)
+@inner()
 def _merge_sort(
     keys: NDArray[np.float64],
     tags: NDArray[np.uint32],
