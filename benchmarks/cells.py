@@ -2,7 +2,9 @@
 
 650 outlines (20 to 1759 points), split 70/30 stratified, stable ranks with p=∞ of alpha H0 and H1,
 the estimator's own defaults; beside it a random forest (500 trees) on the 20 longest lifetimes of
-H0 and of H1. The two pairs of equal cells stay on one side of a split. Radii are in pixels.
+H0 and of H1. The two pairs of equal cells stay on one side of a split. Radii are in pixels. Attacked
+accuracy is what a gradient-free search leaves of every third test cell; certified <= attacked <=
+clean is asserted cloud by cloud.
 
 Command: ``python -m benchmarks.cells``, about five minutes on two cores.
 """
@@ -64,13 +66,24 @@ def run(target: str, seed: int) -> dict[str, dict[str, float]]:
         model = StableRankClassifier(temperature=temperature, random_state=seed)
         certificates = model.fit(X_train, y[train]).certify(X_test)
         right = certificates.prediction == y[test]
-        row = {"clean": float(right.mean())}
+        some = np.arange(0, len(test), 3)  # sorted by label, so a fair sample
+        row = {
+            "clean": float(right.mean()),
+            "clean, attacked clouds": float(right[some].mean()),
+        }
         for epsilon in EPSILONS:
             row[f"certified {epsilon:g}"] = certificates.certified_accuracy(y[test], epsilon)
-            result = attack(model, X_test, y[test], radius=epsilon, random_state=seed, n_queries=30)
+            result = attack(
+                model,
+                [X_test[i] for i in some],
+                y[test][some],
+                radius=epsilon,
+                random_state=seed,
+                n_queries=20,
+            )
             survived = ~result.success
-            certified = right & (certificates.radius > epsilon)
-            if (certified & ~survived).any() or (survived & ~right).any():
+            certified = right[some] & (certificates.radius[some] > epsilon)
+            if (certified & ~survived).any() or (survived & ~right[some]).any():
                 raise RuntimeError(f"{target}, seed {seed}: certified <= attacked <= clean fails.")
             row[f"attacked {epsilon:g}"] = float(survived.mean())
         rows[name] = row
