@@ -2,9 +2,9 @@
 
 650 outlines (20 to 1759 points), split 70/30 stratified, stable ranks with p=∞ of alpha H0 and H1,
 the estimator's own defaults; beside it a random forest (500 trees) on the 20 longest lifetimes of
-H0 and of H1. The two pairs of equal cells stay on one side of a split. Radii are in pixels. Attacked
-accuracy is what a gradient-free search leaves of every third test cell; certified <= attacked <=
-clean is asserted cloud by cloud.
+H0 and of H1. The two pairs of equal cells stay on one side of a split. Radii are in pixels.
+Attacked accuracy is what a gradient-free search leaves of every third test cell; certified <=
+attacked <= clean is asserted cloud by cloud.
 
 Command: ``python -m benchmarks.cells``, about five minutes on two cores.
 """

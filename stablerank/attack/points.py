@@ -17,11 +17,13 @@ from scipy.spatial.distance import cdist, pdist
 from stablerank.attack.adversary import Adversary, pick_block
 from stablerank.attack.displacement import pull_back, row_distances_upper
 from stablerank.diagrams.clouds import Cloud, check_clouds, power_of_two_scale
+from stablerank.diagrams.planar import planar_alpha
 
 _MOST_NEIGHBOURS = 6
 _SPLITS = 12
 _HOLE_TRIALS = 256
 _HOLES = 4
+_BARS = 8
 _FEW_PAIRS = 40_000
 
 
@@ -42,6 +44,9 @@ class StudiedCloud:
         first to the second where they meet. They carry the longest bars of H0.
     holes : list of (centre, radius)
         Large empty balls inside the cloud. They carry the long bars of higher homology.
+    bars : list of (int array of two points, centre, radius)
+        In the plane the longest bars of H1 themselves: the edge that begins the bar and the circle
+        that ends it. Empty in other dimensions.
     """
 
     cloud: Cloud
@@ -49,6 +54,7 @@ class StudiedCloud:
     neighbours: NDArray[np.intp]
     splits: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]]
     holes: list[tuple[NDArray[np.float64], float]]
+    bars: list[tuple[NDArray[np.int64], NDArray[np.float64], float]]
 
 
 class PointAdversary(Adversary):
@@ -74,7 +80,8 @@ class PointAdversary(Adversary):
         scaled = original * power_of_two_scale(original)
         # drawn by the cloud alone, so that it does not depend on what else is attacked
         holes = _holes(scaled, np.random.default_rng(len(original)))
-        return StudiedCloud(original, scaled, _neighbours(scaled), _splits(scaled), holes)
+        bars = _bars(scaled) if scaled.shape[1] == 2 else []
+        return StudiedCloud(original, scaled, _neighbours(scaled), _splits(scaled), holes, bars)
 
     def original(self, studied: StudiedCloud) -> Cloud:
         """The cloud itself."""
@@ -241,6 +248,23 @@ def _holes(cloud: Cloud, rng: Generator) -> list[tuple[NDArray[np.float64], floa
     return holes
 
 
+def _bars(cloud: Cloud) -> list[tuple[NDArray[np.int64], NDArray[np.float64], float]]:
+    diagrams = planar_alpha(cloud, np.array([0, len(cloud)]))
+    longest = np.argsort(diagrams.h1_births - diagrams.h1_deaths, kind="stable")[:_BARS]
+    bars = []
+    for i in longest:
+        a, b, c = cloud[diagrams.h1_triangles[i]]
+        # the centre of the circle through three points, seen from the first of them
+        u, v = b - a, c - a
+        turn = 2 * (u[0] * v[1] - u[1] * v[0])
+        if turn == 0:
+            continue
+        x = (v[1] * (u @ u) - u[1] * (v @ v)) / turn
+        y = (u[0] * (v @ v) - v[0] * (u @ u)) / turn
+        bars.append((diagrams.h1_edges[i], a + np.array([x, y]), float(diagrams.h1_deaths[i])))
+    return bars
+
+
 def _unit(vectors: Any) -> NDArray[np.float64]:
     """Vectors of length 1; those of length 0 stay."""
     largest = np.abs(vectors).max(axis=-1, keepdims=True, initial=0.0)
@@ -349,8 +373,27 @@ def _hole_and_gap(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
     return field
 
 
+def _bar(studied: StudiedCloud, rng: Generator) -> NDArray[np.float64]:
+    """Bars of H1 made longer or shorter at both ends: their circle, and the edge before it."""
+    if not studied.bars:
+        return _hole_and_gap(studied, rng)
+    field = np.zeros(studied.scaled.shape)
+    sign, reach = _sign(rng), rng.choice([1.05, 1.5, np.inf])
+    first = min(int(rng.geometric(0.4)) - 1, len(studied.bars) - 1)
+    chosen = studied.bars[first : first + rng.choice([1, 1, len(studied.bars)])]
+    for _, centre, radius in chosen[::-1]:  # the longest has the last word
+        away = studied.scaled - centre
+        near = np.linalg.norm(away, axis=1) <= radius * reach
+        field[near] = sign * _unit(away[near])
+    for (i, j), _, _ in chosen[::-1]:
+        step = sign * _unit(studied.scaled[j] - studied.scaled[i])
+        field[i], field[j] = step, -step
+    return field
+
+
 _FIELDS: list[Callable[[StudiedCloud, Generator], NDArray[np.float64]]] = [
     _noise,
+    _bar,
     _hole,
     _split,
     _radial,

@@ -72,7 +72,7 @@ class Certificates:
         Raises
         ------
         ValueError
-            If y has another length, or an epsilon is negative or NaN.
+            If y has another length, an epsilon is negative or NaN, or there are no clouds.
         """
         labels = np.asarray(y)
         if labels.shape != (len(self),):
@@ -80,6 +80,8 @@ class Certificates:
                 f"y has shape {labels.shape}, but there are {len(self)} certificates: expected one "
                 f"label a cloud."
             )
+        if len(self) == 0:
+            raise ValueError("There are no certificates, and no share of none.")
         sizes = np.asarray(epsilon, dtype=np.float64)
         if not (sizes >= 0).all():
             raise ValueError(f"epsilon={epsilon!r}: expected numbers >= 0.")

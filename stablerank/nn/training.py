@@ -107,12 +107,12 @@ class OneCycle(LRScheduler):
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
         """Lay the cycle over all epochs."""
         if self.lr_scheduler_ is None:
-            batches = math.ceil(len(dataset_train) / net.batch_size)
+            steps = math.ceil(len(dataset_train) / net.batch_size) * net.max_epochs + 1
             self.lr_scheduler_ = OneCycleLR(
                 net.optimizer_,
                 max_lr=self.max_lr,
-                total_steps=max(2, batches * net.max_epochs + 1),
-                pct_start=0.1,
+                total_steps=steps,
+                pct_start=max(0.1, 2 / steps),  # torch divides by 0 if it rises within no step
                 cycle_momentum=bool({"momentum", "betas"} & net.optimizer_.defaults.keys()),
             )
 
