@@ -1,14 +1,14 @@
-"""Two workers against one: what processes and threads bring to alpha persistence in the plane.
+"""Two workers against one: what processes and threads bring to each filtration in the plane.
 
-GUDHI holds the interpreter's lock and needs processes; the kernel of this package releases it and
-takes threads. ``AlphaPersistence`` chooses so by itself, and this table says whether it is right.
-All ways must give the same diagrams to the last bit, which is asserted before anything is written.
+Threads start at once and share their memory, but gain only where compiled code lets go of the
+interpreter's lock. Filtrations choose by themselves (``n_jobs``); this table says whether they are
+right. All ways must give the same diagrams to the last bit, which is asserted before writing.
 
 Seconds for all clouds, median, least and largest of interleaved rounds, after one round that starts
 the workers and compiles the kernel. The speed-up is the median of the quotients within a round: a
 round is short, so whatever else the machine does slows its ways alike.
 
-Command: ``python -m benchmarks.workers [--quick]`` (about two minutes on two cores). It writes
+Command: ``python -m benchmarks.workers [--quick]`` (about three minutes on two cores). It writes
 ``results/workers.json``; ``--quick`` writes nothing.
 """
 
@@ -24,16 +24,18 @@ import numpy as np
 
 from benchmarks import record
 from stablerank.datasets import make_orbits
-from stablerank.diagrams import AlphaPersistence, DiagramBatch
+from stablerank.diagrams import AlphaPersistence, RipsPersistence
 
-WAYS: dict[str, tuple[str, int, str]] = {
-    # engine, n_jobs, backend
-    "gudhi, 1 worker": ("gudhi", 1, "sequential"),
-    "gudhi, 2 processes": ("gudhi", 2, "loky"),
-    "gudhi, 2 threads": ("gudhi", 2, "threading"),
-    "kernel, 1 worker": ("planar", 1, "sequential"),
-    "kernel, 2 processes": ("planar", 2, "loky"),
-    "kernel, 2 threads": ("planar", 2, "threading"),
+FILTRATIONS: dict[str, tuple[AlphaPersistence | RipsPersistence, float]] = {
+    # and the share of the clouds that it gets: Rips is slower by far
+    "alpha, GUDHI": (AlphaPersistence(engine="gudhi"), 1.0),
+    "alpha, kernel": (AlphaPersistence(engine="planar"), 1.0),
+    "Rips": (RipsPersistence(), 0.1),
+}
+WAYS = {
+    "1 worker": ("sequential", 1),
+    "2 processes": ("loky", 2),
+    "2 threads": ("threading", 2),
 }
 
 
@@ -46,10 +48,9 @@ def main() -> None:
     rounds, per_class = (2, 4) if arguments.quick else (7, 40)
     rows = run(arguments.seed, rounds=rounds, per_class=per_class)
     for name, row in rows.items():
-        print(f"{name:20} {row['seconds_median']:7.3f} s   x{row['speed_up']:.2f}")
+        print(f"{name:26} {row['seconds_median']:7.3f} s   x{row['speed_up']:.2f}")
     if not arguments.quick:
         protocol = {
-            "clouds": 5 * per_class,
             "points": 300,
             "rounds": rounds,
             "cores": os.cpu_count(),
@@ -64,33 +65,33 @@ def main() -> None:
 
 
 def run(seed: int, *, rounds: int, per_class: int) -> dict[str, dict[str, Any]]:
-    """Time each way in each round; the speed-up is against one worker of the same engine."""
-    clouds, _ = make_orbits(per_class, 300, random_state=seed)
-    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+    """Time each way in each round; the speed-up is against one worker of the same filtration."""
+    everything, _ = make_orbits(per_class, 300, random_state=seed)
+    order = np.random.default_rng(seed).permutation(len(everything))
+    seconds: dict[tuple[str, str], list[float]] = {}
     for i in range(rounds + 1):
-        diagrams: dict[str, list[DiagramBatch]] = {}
-        for name, (engine, n_jobs, backend) in WAYS.items():
-            model = AlphaPersistence(n_jobs=n_jobs, engine=engine)  # type: ignore[arg-type]
+        for name, (model, share) in FILTRATIONS.items():
+            clouds = [everything[k] for k in order[: round(share * len(order))]]
             model.fit(clouds)
-            with joblib.parallel_config(backend=backend):
-                start = time.perf_counter()
-                batch = model.transform(clouds)
-                if i > 0:
-                    seconds[name].append(time.perf_counter() - start)
-            diagrams.setdefault(engine, []).append(batch)
-        for engine, batches in diagrams.items():
-            if any(batch != batches[0] for batch in batches):
-                raise AssertionError(f"{engine}: workers change the diagrams.")
+            diagrams = []
+            for way, (backend, n_jobs) in WAYS.items():
+                with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
+                    start = time.perf_counter()
+                    diagrams.append(model.transform(clouds))
+                    if i > 0:
+                        taken = time.perf_counter() - start
+                        seconds.setdefault((name, way), []).append(taken)
+            if any(batch != diagrams[0] for batch in diagrams):
+                raise AssertionError(f"{name}: workers change the diagrams.")
     return {
-        name: {
+        f"{name}, {way}": {
+            "clouds": round(FILTRATIONS[name][1] * len(order)),
             "seconds_median": round(float(np.median(times)), 4),
             "seconds_least": round(min(times), 4),
             "seconds_largest": round(max(times), 4),
-            "speed_up": round(
-                float(np.median(np.divide(seconds[name.split(",")[0] + ", 1 worker"], times))), 3
-            ),
+            "speed_up": round(float(np.median(np.divide(seconds[name, "1 worker"], times))), 3),
         }
-        for name, times in seconds.items()
+        for (name, way), times in seconds.items()
     }
 
 

@@ -27,7 +27,7 @@ from stablerank.diagrams import AlphaPersistence, RipsPersistence
 from stablerank.files import write_atomically
 from stablerank.nn import LipschitzClassifier, StableRankNetwork
 from stablerank.nn.network import check_architecture
-from stablerank.ranks import Contour, StableRank
+from stablerank.ranks import DistanceContour, StableRank, StandardContour
 from stablerank.ranks.contours import contour_from_dict
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ def save_model(model: StableRankClassifier, path: str | os.PathLike[str]) -> Non
             f"Only models of StableRank and LipschitzClassifier can be saved, not of "
             f"{type(ranks).__name__} and {type(classifier).__name__}."
         )
-    network = classifier.network_
+    network, filtration = classifier.network_, _filtration(persistence)
     description = {
         "sha256": _NO_DIGEST,
         "format": FORMAT,
         "parameters": _plain(model.get_params(deep=False)),
-        "persistence": {**_filtration(persistence), "dimension": persistence.dimension_},
+        "persistence": {**filtration, "dimension": persistence.dimension_},
         "ranks": {
             "parameters": _plain(ranks.get_params(deep=False)),
             "homology_dimensions": [int(k) for k in ranks.homology_dimensions_],
@@ -301,7 +301,7 @@ def _plain_value(value: Any) -> Any:
         return int(value)
     if isinstance(value, (float, np.floating)):
         return {"float": float(value).hex()}
-    if isinstance(value, Contour):
+    if type(value) in (StandardContour, DistanceContour):
         return {"contour": value.to_dict()}
     if type(value) in _FILTRATIONS.values():
         return {"filtration": _filtration(value)}

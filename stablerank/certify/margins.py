@@ -50,12 +50,12 @@ def margin_radii(
     n, n_classes = logits.shape
     top = logits.argmax(axis=1)
     rows = np.arange(n)
-    gaps = logits[rows, top][:, None] - logits
     others = np.ones((n, n_classes), dtype=bool)
     others[rows, top] = False
     # rounded up: a product that underflows would certify without end
     steepness = np.asarray(multiply_up(np.maximum(pairwise, pairwise.T)[top], constant))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        gaps = logits[rows, top][:, None] - logits
         first = _least(gaps, steepness, others)
         # a classifier that hardly depends on its input could be certified without end
         scale = 1.0 + np.abs(logits).max(axis=1, initial=0.0) / max(constant, 1e-300)

@@ -156,8 +156,8 @@ def _matching_stages(stages: Sequence[Any], X: Any, threat: str) -> list[Any]:
     if threat in DIAGRAM_THREATS:
         if not is_diagrams:
             raise ValueError(
-                f'threat="{threat}" changes diagrams, but X holds clouds: use threat="per_point" or '
-                f'"hausdorff", or certify diagrams, a DiagramBatch such as pipeline[0] returns.'
+                f'threat="{threat}" changes diagrams, but X is no DiagramBatch: for clouds use '
+                f'threat="per_point" or "hausdorff", or certify the diagrams of pipeline[0].'
             )
         return [stage for stage in stages if not _computes_diagrams(stage)]
     if is_diagrams:

@@ -19,7 +19,7 @@ MakeThreshold = Callable[..., LipschitzClassifier]
 def _make_clouds(
     n_clouds: int, d: int = 2, n_points: int = 30
 ) -> tuple[list[Cloud], NDArray[np.int64]]:
-    """Clusters of two widths (class 0) and noisy shells (class 1), of different numbers of points."""
+    """Clusters (class 0) and noisy shells (class 1), of different numbers of points."""
     rng = np.random.default_rng(d)
     X, y = [], np.arange(n_clouds) % 2
     for label in y:
@@ -55,7 +55,12 @@ def threshold() -> MakeThreshold:
 
 
 def _threshold(
-    n_features: int, feature: int, value: float, *, scale: float = 1.0, labels: Sequence[Any] = (0, 1)
+    n_features: int,
+    feature: int,
+    value: float,
+    *,
+    scale: float = 1.0,
+    labels: Sequence[Any] = (0, 1),
 ) -> LipschitzClassifier:
     """Logits −x and x of x = (feature − value)/scale; the margin is 2|x| and moves by 2/scale.
 

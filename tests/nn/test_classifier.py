@@ -29,7 +29,7 @@ from stablerank.progress import ProgressBar
 from stablerank.stability import LINF
 
 Data = tuple[NDArray[np.float64], NDArray[Any]]
-QUICK: dict[str, Any] = {"hidden": (8,), "max_epochs": 3, "random_state": 0}
+QUICK: dict[str, Any] = {"hidden": (8,), "max_epochs": 3, "batch_size": 20, "random_state": 0}
 
 
 def blobs(n: int = 60, n_classes: int = 3, seed: int = 0) -> Data:
@@ -46,7 +46,10 @@ X, Y = blobs()
 
 @pytest.fixture(scope="module")
 def fitted() -> LipschitzClassifier:
-    return LipschitzClassifier(hidden=(16, 8), max_epochs=20, random_state=0).fit(X, Y)
+    model = LipschitzClassifier(
+        hidden=(16, 8), max_epochs=20, batch_size=20, lr=0.05, random_state=0
+    )
+    return model.fit(X, Y)
 
 
 def bits(model: LipschitzClassifier, vectors: NDArray[np.float64] = X) -> bytes:
@@ -186,18 +189,18 @@ def test_few_steps_are_enough(max_epochs: int) -> None:
     [
         {},
         {"loss": "margin", "temperature": 3.0},
-        {"layer": "linf-distance", "hidden": (7,), "max_epochs": 100, "lr": 0.1},
+        {"layer": "linf-distance", "hidden": (7,), "max_epochs": 50, "lr": 0.2},
         {"activation": "groupsort"},
-        {"activation": "abs", "hidden": (5,), "max_epochs": 100, "lr": 0.1},
+        {"activation": "abs", "hidden": (5,), "max_epochs": 50, "lr": 0.1},
         {"hidden": ()},
-        {"batch_size": 7},
+        {"batch_size": None},
         {"optimizer": torch.optim.SGD, "lr": 0.5},
         {"optimizer": torch.optim.Adagrad, "lr": 0.1},  # has no momentum to cycle
     ],
     ids=str,
 )
 def test_it_learns_what_is_to_be_learned(settings: dict[str, Any]) -> None:
-    model = LipschitzClassifier(**{**QUICK, "max_epochs": 30, **settings}).fit(X, Y)
+    model = LipschitzClassifier(**{**QUICK, "max_epochs": 25, "lr": 0.05, **settings}).fit(X, Y)
     assert model.score(X, Y) > 0.9
     assert model.net_.history[-1, "train_loss"] < model.net_.history[0, "train_loss"]
     own = isinstance(model.net_.criterion_, CertifiedMarginLoss)
@@ -211,13 +214,15 @@ def test_one_seed_one_model_whatever_happens_to_the_global_generators(
     def fit(random_state: Any) -> bytes:
         return bits(LipschitzClassifier(**{**QUICK, "random_state": random_state}).fit(X, Y))
 
-    torch.manual_seed(1)
-    np.random.seed(1)  # noqa: NPY002 (to see that nothing draws from it)
-    before = torch.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
+    def generators() -> tuple[list[int], list[int]]:
+        numpy_state: Any = np.random.get_state()  # noqa: NPY002 (to see that nothing draws from it)
+        return torch.get_rng_state().tolist(), numpy_state[1].tolist()
+
+    torch.rand(1)
+    before = generators()
     first = fit(0)
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert (np.random.get_state()[1] == before[1]).all()  # type: ignore[index]  # noqa: NPY002
-    torch.manual_seed(2)
+    assert generators() == before
+    torch.rand(1)
     assert fit(0) == fit(np.int64(0)) == first != fit(1)
     assert fit(None) != fit(None)
     for make in (np.random.default_rng, np.random.RandomState, np.random.SeedSequence):
@@ -272,7 +277,7 @@ def test_labels_of_any_kind(labels: Any, fitted: LipschitzClassifier) -> None:
 
 def test_booleans() -> None:
     vectors, y = blobs(n_classes=2)
-    model = LipschitzClassifier(**{**QUICK, "max_epochs": 20}).fit(vectors, y == 1)
+    model = LipschitzClassifier(**{**QUICK, "max_epochs": 10, "lr": 0.05}).fit(vectors, y == 1)
     assert model.predict(vectors).dtype == bool
     assert model.score(vectors, y == 1) == 1.0
 
@@ -282,7 +287,8 @@ def test_rare_classes_and_single_samples() -> None:
         np.concatenate([np.zeros((95, 1)), np.ones((5, 1))]) + np.linspace(0, 0.1, 100)[:, None]
     )
     y = np.repeat([0, 1], [95, 5])
-    assert LipschitzClassifier(hidden=(8,), random_state=0).fit(vectors, y).score(vectors, y) == 1.0
+    model = LipschitzClassifier(**{**QUICK, "max_epochs": 40, "lr": 0.05}).fit(vectors, y)
+    assert model.score(vectors, y) == 1.0
     lone = LipschitzClassifier(**{**QUICK, "max_epochs": 60}).fit(np.eye(4), list("abcd"))
     assert lone.predict(np.eye(4)).tolist() == list("abcd")
 
@@ -396,7 +402,8 @@ def test_early_stopping() -> None:
 @pytest.mark.parametrize("held_out", [None, ValidSplit(0.5, random_state=0)])
 def test_the_learning_rate_ends_at_nothing(held_out: Any) -> None:
     # With samples held out the cycle used to be as long as without, and was never finished.
-    model = LipschitzClassifier(**{**QUICK, "max_epochs": 10}, batch_size=10, train_split=held_out)
+    settings = {**QUICK, "max_epochs": 10, "batch_size": 10}
+    model = LipschitzClassifier(**settings, train_split=held_out)
     rates = [
         batch["event_lr"]
         for epoch in model.fit(X, Y).net_.history[:, "batches"]
@@ -415,9 +422,8 @@ def test_the_margin_loss_is_ramped_over_half_of_the_epochs() -> None:
         def on_batch_begin(self, net: Any, **kwargs: Any) -> None:
             seen.append(net.criterion_.progress)
 
-    LipschitzClassifier(
-        **{**QUICK, "max_epochs": 8}, loss="margin", batch_size=60, callbacks=[Look()]
-    ).fit(X, Y)
+    settings = {**QUICK, "max_epochs": 8, "batch_size": 60}
+    LipschitzClassifier(**settings, loss="margin", callbacks=[Look()]).fit(X, Y)
     assert seen == sorted(seen)
     assert seen[0] <= 0.25
     assert seen[4:] == [1.0] * 4
