@@ -16,7 +16,7 @@ import stablerank
 
 
 def modules() -> list[ModuleType]:
-    """All modules of the package, those that need what is not installed left out."""
+    """All modules of the package."""
     found = [stablerank]
     for module in pkgutil.walk_packages(stablerank.__path__, "stablerank."):
         if not module.name.endswith("__main__"):
