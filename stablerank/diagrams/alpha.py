@@ -180,9 +180,6 @@ class AlphaPersistence(Filtration):
             self.engine == "auto" and dimension == 2 and self.precision == "exact"
         )
 
-    def _workers(self) -> Literal["processes", "threads"]:
-        return "threads" if self._in_the_plane(self.dimension_ or 0) else "processes"
-
     def _planar_diagram(self, batch: PlanarAlphaBatch, i: int) -> dict[int, Diagram]:
         diagram = {}
         if 0 in self.homology_dimensions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
             self._diagrams,
             clouds,
             n_jobs=self.n_jobs,
-            prefer=self._workers(),
+            prefer="threads",
             description="persistence diagrams",
         )
         return DiagramBatch.from_diagrams(diagrams, self._sorted_dimensions())
@@ -99,10 +99,6 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _diagrams(self, clouds: Sequence[NDArray[np.float64]]) -> list[dict[int, Diagram]]: ...
-
-    def _workers(self) -> Literal["processes", "threads"]:
-        """The kind of worker that speeds the work up: GUDHI keeps the interpreter's lock."""
-        return "processes"
 
     def _check_parameters(self) -> None:
         dimensions = self.homology_dimensions

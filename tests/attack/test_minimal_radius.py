@@ -36,7 +36,7 @@ def test_pairs_of_points(seed: int) -> None:
     found = minimal_radius(Death(1.0), PAIRS, y, random_state=seed)
     ratio = found.breaking_displacement / true
     assert (ratio >= 1).all()
-    assert (ratio <= 1.02).all()
+    assert (ratio <= 1.05).all()
     # the pipeline says so itself, on the very inputs that are returned
     assert np.array_equal(Death(1.0).predict(found.inputs), ~y)
     assert (found.displacement <= found.radius).all()
