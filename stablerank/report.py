@@ -134,7 +134,7 @@ _WIDE = 120
 
 
 def demo_tables(summary: Mapping[str, Any], results: Sequence[Result]) -> list[Table]:
-    """Accuracy, robustness a target, radii, the check of the certificates, the first's constants."""
+    """Accuracy, robustness a target, radii, the check of the certificates, constants."""
     targets: Mapping[str, Mapping[str, Any]] = summary["targets"]
     unit = summary["unit"]
     names = list(targets)
@@ -438,9 +438,10 @@ def _one_cloud_figure(data: Data, result: Result) -> _Recipe:
             start += n_ranks
 
     caption = (
-        f"Cloud {data.index[data.test[i]]} with its radius, its persistence diagram, and its stable "
-        f"ranks in dimensions 0 and 1. However the points move within the radius, the bars stay in their "
-        f"squares (those in the grey band may vanish, or appear) and the stable ranks in their "
+        f"Cloud {data.index[data.test[i]]} with its radius, its persistence diagram, and its "
+        f"stable ranks in dimensions 0 and 1. However the points move within the radius, the bars "
+        f"stay in their squares (those in the grey band may vanish, or appear) and the "
+        f"stable ranks in their "
         f"bands; everywhere in the bands the network gives the same answer."
     )
     return _Recipe("one-cloud", "From one cloud to its certificate", caption, (10.4, 8.2), paint)

@@ -174,15 +174,21 @@ class DistanceContour(Contour):
 
     def cumulative(self, values: Tensor) -> Tensor:
         """F at the given values, elementwise: non-decreasing, F(0) = 0 for the floor's part."""
-        integral = self.floor * values
+        return self.floor * values + self._mixture(values)
+
+    def lengths(self, births: Tensor, deaths: Tensor) -> Tensor:
+        """``F(deaths) - F(births)``, not below 0 by rounding."""
+        # the floor times the length, and not the difference of two products: a diagram that an
+        # adversary changes may have short bars of any birth, and these must not round to long ones
+        mixture = self._mixture(deaths) - self._mixture(births)
+        return (self.floor * (deaths - births) + mixture).clamp_min(0.0)
+
+    def _mixture(self, values: Tensor) -> Tensor:
+        integral = torch.zeros_like(values)
         # a component at a time: no value's bits depend on how many stand beside it
         for mean, scale, weight in zip(self.means, self.scales, self.weights, strict=True):
             integral = integral + weight * torch.special.ndtr((values - mean) / scale)
         return integral
-
-    def lengths(self, births: Tensor, deaths: Tensor) -> Tensor:
-        """``F(deaths) - F(births)``, not below 0 by rounding."""
-        return (self.cumulative(deaths) - self.cumulative(births)).clamp_min(0.0)
 
     def rounding(self, largest_death: Any) -> Any:
         """Both integrals, at a few units in the last place of the normal distribution function.

@@ -503,10 +503,6 @@ def test_filtrations_that_are_not_stable_break(
     assert broken_within_the_radius(planted.pipeline(threshold), planted, seed)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="DistanceContour.lengths rounds a floor's products by more than such bars are long",
-)
 def test_short_bars_that_are_born_late_are_measured_by_their_length(
     threshold: MakeThreshold,
 ) -> None:
