@@ -77,7 +77,7 @@ class Settings:
     n_points: int = 300
     max_epochs: int = 60
     n_trees: int = 100
-    n_attacked: int | None = 100
+    n_attacked: int | None = 60
     n_queries: int = 20
     n_rounds: int = 8
 

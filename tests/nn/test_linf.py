@@ -567,8 +567,19 @@ def test_the_rounding_of_a_wide_layer_grows_with_its_fan_in() -> None:
     layer = LinfLinear(1000, 1).double()
     layer.fold()
     _, error = layer.rounding(np.array([1.0]), np.array([0.0]))
-    assert error[0] == pytest.approx(1000 * 2.0**-53, rel=0.01)
+    assert error[0] == pytest.approx(1000 * 2.0**-53, rel=0.01, abs=0)
     assert gamma(1000) * (1 - 1000 * 2.0**-53) >= 1000 * 2.0**-53
+
+
+def test_what_is_off_already_is_rounded_too() -> None:
+    # An exact input 0 that was computed as 1: n products of numbers up to 1 are added, so the
+    # output may be off by L and by γ_n L. (Wide, for γ_n to stand out from the slack of 10^-12.)
+    n = 100_000
+    layer = nn.Linear(n, 1).double()
+    layer.load_state_dict({"weight": torch.full((1, n), 1e-5), "bias": torch.zeros(1)})
+    _, error = linear_rounding(layer, np.zeros(1), np.ones(1))
+    constant = linear_bound(layer, LINF).constant
+    assert Fraction(error[0]) >= Fraction(constant) * (1 + n * Fraction(2) ** -53)
 
 
 def test_small_distances_of_high_order_do_not_vanish() -> None:
@@ -578,7 +589,7 @@ def test_small_distances_of_high_order_do_not_vanish() -> None:
         layer.weight.zero_()
     x = torch.full((1, 4), 1e-10, dtype=torch.float64, requires_grad=True)
     distance = layer(x)
-    assert distance.item() == pytest.approx(4 ** (1 / 64) * 1e-10, rel=1e-14)
+    assert distance.item() == pytest.approx(4 ** (1 / 64) * 1e-10, rel=1e-14, abs=0)
     (gradient,) = torch.autograd.grad(distance.sum(), x)
     # the gradient of a norm has ℓ1-norm n^(1/p) on the diagonal, and not that of its scale
     assert gradient.sum().item() == pytest.approx(4 ** (1 / 64), rel=1e-12)
