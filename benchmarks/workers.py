@@ -8,7 +8,7 @@ Seconds for all clouds, median, least and largest of interleaved rounds, after o
 the workers and compiles the kernel. The speed-up is the median of the quotients within a round: a
 round is short, so whatever else the machine does slows its ways alike.
 
-Command: ``python -m benchmarks.workers [--quick]`` (about three minutes on two cores). It writes
+Command: ``python -m benchmarks.workers [--quick]`` (about one minute on two cores). It writes
 ``results/workers.json``; ``--quick`` writes nothing.
 """
 
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     started = time.time()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     rounds, per_class = (2, 4) if arguments.quick else (7, 40)
     rows = run(arguments.seed, rounds=rounds, per_class=per_class)
     for name, row in rows.items():
@@ -54,7 +55,7 @@ def main() -> None:
             "points": 300,
             "rounds": rounds,
             "cores": os.cpu_count(),
-            "load_before": os.getloadavg() if hasattr(os, "getloadavg") else None,
+            "load_before": load,
         }
         record.write(
             "workers",
