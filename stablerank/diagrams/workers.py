@@ -31,8 +31,9 @@ def map_chunks(
     Clouds travel in chunks of similar numbers of points, so that small clouds are not eaten by
     the cost of sending them. GUDHI lets go of the interpreter's lock while it computes, and so does
     the kernel of the plane: threads serve both, start at once and send nothing (with GUDHI, two of
-    them were 1.6 times as fast as one, two processes 1.4 times: ``benchmarks/workers.py``). A joblib backend that the
-    user has chosen with ``joblib.parallel_config`` takes precedence over `prefer`.
+    them were 1.6 times as fast as one, two processes 1.4 times: ``benchmarks/workers.py``). A
+    joblib backend that the user has chosen with ``joblib.parallel_config`` takes precedence over
+    `prefer`.
 
     Parameters
     ----------
