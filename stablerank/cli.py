@@ -154,7 +154,10 @@ def _declare_demo(parser: argparse.ArgumentParser) -> None:
         "--n-jobs", type=int, default=2, metavar="N", help="workers for the diagrams (default: 2)"
     )
     parser.add_argument(
-        "--n-attacked", type=_count(1), metavar="N", help="test clouds to attack (default: 60, quick: 30)"
+        "--n-attacked",
+        type=_count(1),
+        metavar="N",
+        help="test clouds to attack (default: 60, quick: 30)",
     )
     parser.add_argument("--n-per-class", type=_count(1), metavar="N", help="orbits of each class")
     parser.add_argument("--n-points", type=_count(1), metavar="N", help="points of each orbit")

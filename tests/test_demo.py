@@ -142,7 +142,14 @@ def test_an_interrupted_run_leaves_nothing(
 def test_ctrl_c_ends_the_process_with_130(tmp_path: Path) -> None:
     output = tmp_path / "out"
     words = [sys.executable, "-m", "stablerank", "demo", "--output", str(output)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell that starts the tests in the background makes its children deaf to Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stderr is not None
     process.stderr.readline()  # the first finished step: it is at work
     time.sleep(0.2)

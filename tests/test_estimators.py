@@ -8,7 +8,7 @@ import os
 import pickle
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,14 @@ X, Y = make_clouds()
 
 def model_with(**settings: Any) -> StableRankClassifier:
     return StableRankClassifier(**{**QUICK, **settings})
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C interrupt, even where the shell started the tests in the background without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
