@@ -84,8 +84,11 @@ def test_logs_stay_clean(
 @pytest.mark.usefixtures("impatient")
 def test_no_stderr_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)  # as under pythonw
+    done = []
     with ProgressBar("diagrams", total=3) as bar:
         bar.advance(3)
+        done.append("work goes on")
+    assert done == ["work goes on"]
 
 
 @pytest.mark.usefixtures("impatient")

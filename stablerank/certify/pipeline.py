@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +12,7 @@ from sklearn.pipeline import Pipeline
 from stablerank.certify.certificate import Certificates
 from stablerank.certify.margins import margin_radii
 from stablerank.certify.threats import DIAGRAM_THREATS, chain_of_stages, threat_space
-from stablerank.diagrams import AlphaPersistence, RipsPersistence
 from stablerank.diagrams.batch import DiagramBatch
-from stablerank.diagrams.clouds import check_clouds
-from stablerank.diagrams.rips import check_dissimilarities
 from stablerank.stability import StabilityChain, StabilityError
 
 
@@ -219,23 +215,15 @@ def _vectors_with_errors(stages: Sequence[Any], X: Any, space: Any) -> tuple[Any
 def _largest_possible_values(stage: Any, X: Any) -> NDArray[np.float64]:
     """Of each input an upper bound of all births and deaths that its filtration can have.
 
-    At the diameter of a cloud the Rips complex is a simplex, and a ball of that radius around any
-    point holds all others, so nothing is born or dies later. What moves by at most ε has a value
-    of at most that much and the constant of the filtration times ε.
+    What the adversary makes of it has values of at most that much and the constant times ε.
     """
-    if not isinstance(stage, (AlphaPersistence, RipsPersistence)):
+    if not hasattr(stage, "largest_values"):
         raise StabilityError(
             f"{type(stage).__name__}: how large its births and deaths can be is not known, and so "
-            f"neither is their rounding."
+            f"neither is their rounding. Give it a method largest_values(X), as Filtration asks."
         )
-    if getattr(stage, "metric", None) == "precomputed":
-        return np.array([matrix.max() for matrix in check_dissimilarities(X)])
-    clouds = check_clouds(X)
-    sides = np.array([np.ptp(cloud, axis=0).max() for cloud in clouds])
-    # Relative errors hold down to 1e-140 times the largest coordinate, where squares underflow:
-    # what is smaller is off by less than the relative error of this much.
-    smallest = np.array([1e-120 * np.abs(cloud).max() for cloud in clouds])
-    return sides * math.sqrt(clouds[0].shape[1]) + smallest
+    values: NDArray[np.float64] = stage.largest_values(X)
+    return values
 
 
 def _check_classifier(classifier: Any) -> None:

@@ -95,6 +95,14 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
         """
 
     @abstractmethod
+    def largest_values(self, X: Any) -> NDArray[np.float64]:
+        """An upper bound of all births and deaths that the filtration of each input can have.
+
+        Certificates charge the rounding of values up to this one, since an adversary's input may
+        have bars where the given one has none.
+        """
+
+    @abstractmethod
     def _check(self, X: Any, dimension: int | None) -> list[NDArray[np.float64]]: ...
 
     @abstractmethod

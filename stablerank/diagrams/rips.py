@@ -17,6 +17,7 @@ from stablerank.diagrams.clouds import (
     check_clouds,
     check_list,
     check_table,
+    largest_distances,
     power_of_two_scale,
 )
 from stablerank.diagrams.filtration import UNIT_ROUNDOFF, Filtration
@@ -156,6 +157,22 @@ class RipsPersistence(Filtration):
         if dimension is None:  # not fitted, or fitted for the other metric
             raise NotFittedError("RipsPersistence knows no dimension of the space yet: fit it.")
         return (dimension + 8) * UNIT_ROUNDOFF
+
+    def largest_values(self, X: Any) -> NDArray[np.float64]:
+        """The diameter of each cloud, or the largest dissimilarity: the complex is a simplex there.
+
+        Parameters
+        ----------
+        X : list of ndarray of shape (n_points, d), or (n_points, n_points) if precomputed
+            The clouds, or the dissimilarities.
+
+        Returns
+        -------
+        ndarray of shape (n_clouds,), float64
+        """
+        if self.metric == "precomputed":
+            return np.array([matrix.max() for matrix in check_dissimilarities(X)])
+        return largest_distances(check_clouds(X))
 
     def _check(self, X: Any, dimension: int | None) -> list[NDArray[np.float64]]:
         if self.metric == "euclidean":

@@ -28,7 +28,8 @@ from stablerank import (
     certify,
 )
 from stablerank.certify import stability_chain
-from stablerank.stability import LINF, Space, StabilityError
+from stablerank.diagrams.filtration import Filtration
+from stablerank.stability import LINF, Parallel, Space, StabilityError
 
 Cloud = NDArray[np.float64]
 Fitted = tuple[StableRankClassifier, list[Cloud], NDArray[np.int64]]
@@ -388,6 +389,35 @@ def test_a_filtration_whose_values_have_no_known_size(
     steps = [("a", Stranger()), *bar_pipeline(threshold, 1.0).steps[1:]]
     with pytest.raises(StabilityError, match="Stranger: how large its births and deaths can be"):
         certify(Pipeline(steps), [pair(0.7)])
+
+
+def test_a_filtration_of_ones_own_is_certified_without_being_named_here(
+    threshold: MakeThreshold,
+) -> None:
+    class Own(Filtration):  # alpha by another name: nothing in certify knows this class
+        def __init__(self) -> None:
+            self.homology_dimensions, self.n_jobs = (0,), None
+
+        def stability(self, source: Space) -> Parallel:
+            return AlphaPersistence((0,)).stability(source)
+
+        def relative_rounding(self) -> float:
+            return AlphaPersistence((0,)).relative_rounding()
+
+        def largest_values(self, X: Any) -> NDArray[np.float64]:
+            return AlphaPersistence((0,)).largest_values(X)
+
+        def _check(self, X: Any, dimension: int | None) -> Any:
+            return AlphaPersistence((0,))._check(X, dimension)
+
+        def _diagrams(self, clouds: Any) -> Any:
+            return AlphaPersistence((0,))._diagrams(clouds)
+
+    known = bar_pipeline(threshold, 1.0)
+    own = Pipeline([("own", Own().fit([pair(1.0)])), *known.steps[1:]])
+    radius = certify(own, [pair(0.7)]).radius
+    assert radius == certify(known, [pair(0.7)]).radius
+    assert radius > 0
 
 
 def test_a_stage_that_only_ends_in_the_right_space_is_not_enough() -> None:
