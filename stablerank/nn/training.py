@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from skorch.dataset import unpack_data
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
+from stablerank.interrupts import from_the_keyboard
 from stablerank.nn.losses import CertifiedMarginLoss
 from stablerank.progress import ProgressBar
 
@@ -31,7 +29,7 @@ class LipschitzNet(NeuralNetClassifier):
     def partial_fit(self, X: Any, y: Any = None, **params: Any) -> LipschitzNet:
         """Train, and raise the interrupts that are not from callbacks."""
         self.interrupted_ = False
-        with _from_the_keyboard() as interrupts:
+        with from_the_keyboard() as interrupts:
             super().partial_fit(X, y, **params)
         if interrupts or self.interrupted_:
             raise KeyboardInterrupt
@@ -137,31 +135,6 @@ class EpochProgress(Callback):
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Count the epoch."""
         self.bar.advance()
-
-
-@contextmanager
-def _from_the_keyboard() -> Iterator[list[int]]:
-    """List the interrupts by Ctrl-C, while they interrupt as ever."""
-    interrupts: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    in_main_thread = threading.current_thread() is threading.main_thread()  # no other gets signals
-    if not (callable(before) and in_main_thread):
-        yield interrupts
-        return
-    handler = before
-
-    def note(number: int, frame: Any) -> None:
-        try:
-            handler(number, frame)
-        except KeyboardInterrupt:
-            interrupts.append(number)
-            raise
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _as_tensors(dataset: Any) -> tuple[Tensor, Tensor]:
