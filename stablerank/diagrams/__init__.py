@@ -1,8 +1,16 @@
 """Point clouds and dissimilarities to persistence diagrams, each filtration with its constant."""
 
 from stablerank.diagrams.alpha import AlphaPersistence
+from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import DiagramBatch, check_diagrams
 from stablerank.diagrams.clouds import check_clouds
 from stablerank.diagrams.rips import RipsPersistence
 
-__all__ = ["AlphaPersistence", "DiagramBatch", "RipsPersistence", "check_clouds", "check_diagrams"]
+__all__ = [
+    "AlphaPersistence",
+    "DiagramBall",
+    "DiagramBatch",
+    "RipsPersistence",
+    "check_clouds",
+    "check_diagrams",
+]
