@@ -184,14 +184,14 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
         if (
             not isinstance(dimensions, (tuple, list))
             or not dimensions
-            or not all(_is_integer(k) and k >= 0 for k in dimensions)
+            or not all(is_integer(k) and k >= 0 for k in dimensions)
             or len(set(dimensions)) < len(dimensions)
         ):
             raise ValueError(
                 f"homology_dimensions={dimensions!r}: expected a tuple of different integers >= 0, "
                 f"such as (0, 1)."
             )
-        if self.n_jobs is not None and not (_is_integer(self.n_jobs) and self.n_jobs != 0):
+        if self.n_jobs is not None and not (is_integer(self.n_jobs) and self.n_jobs != 0):
             raise ValueError(
                 f"n_jobs={self.n_jobs!r}: expected a number of workers, -1 for all cores, or None."
             )
@@ -230,5 +230,6 @@ def check_epsilon(epsilon: ArrayLike, n_clouds: int) -> NDArray[np.float64]:
     return np.broadcast_to(sizes, (n_clouds,)).copy()
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
+    """Whether a parameter is a whole number; True and False are not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -14,9 +14,9 @@ from sklearn.exceptions import NotFittedError
 
 from stablerank.diagrams.batch import Diagram
 from stablerank.diagrams.clouds import (
+    check_array,
     check_clouds,
     check_list,
-    check_table,
     largest_distances,
     power_of_two_scale,
 )
@@ -239,7 +239,7 @@ def check_dissimilarities(X: Any, *, name: str = "X") -> list[NDArray[np.float64
 
 
 def _check_dissimilarity(item: Any, where: str) -> NDArray[np.float64]:
-    matrix = check_table(item, where, "expected a square (n_points, n_points) matrix.")
+    matrix = check_array(item, where, "expected a square (n_points, n_points) matrix.")
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(
             f"{where} has shape {matrix.shape}: a dissimilarity matrix is square. For points use "
