@@ -81,7 +81,7 @@ def margin_bounds(
     if method not in ("interval", "linear"):
         raise ValueError(f'method={method!r}: expected "interval" or "linear".')
     lower, upper = _check_boxes(lower, upper)
-    classes = torch.from_numpy(np.array(predicted, dtype=np.int64))
+    classes = torch.from_numpy(np.asarray(predicted, dtype=np.int64).copy())
     if classes.shape != lower.shape[:1]:
         raise ValueError(
             f"predicted has shape {tuple(classes.shape)}, but there are {len(lower)} boxes: "
@@ -134,7 +134,7 @@ def layer_relaxations(
 
 def _check_boxes(lower: Any, upper: Any) -> tuple[Tensor, Tensor]:
     # copies, since torch takes no read-only arrays and none that run backwards
-    ends = [torch.from_numpy(np.array(end, dtype=np.float64, order="C")) for end in (lower, upper)]
+    ends = [torch.from_numpy(np.asarray(end, np.float64).copy()) for end in (lower, upper)]
     if ends[0].ndim != 2 or ends[0].shape != ends[1].shape:
         raise ValueError(
             f"lower has shape {tuple(ends[0].shape)} and upper {tuple(ends[1].shape)}: expected "

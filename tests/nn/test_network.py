@@ -36,6 +36,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "groupsort": {"hidden": (12, 8), "activation": "groupsort"},
     "abs": {"hidden": (7, 5), "activation": "abs"},
     "linf-distance": {"hidden": (7, 5), "layer": "linf-distance"},
+    "free relu": {"hidden": (7, 5), "layer": "free", "activation": "relu"},
+    "free maxmin": {"hidden": (12, 8), "layer": "free"},
     "no hidden layer": {"hidden": ()},
 }
 
@@ -358,7 +360,8 @@ def test_folding_gives_a_float64_copy(kind: str, networks: dict[str, StableRankN
     assert not folded.training
     assert not any("parametrizations" in name for name in folded.state_dict())
     torch.testing.assert_close(folded(x), before.double(), rtol=1e-4, atol=1e-4)
-    assert folded.stability().constant <= float(network.standardize.factor.max()) * (1 + 1e-15)
+    if network.layer != "free":
+        assert folded.stability().constant <= float(network.standardize.factor.max()) * (1 + 1e-15)
     twice = folded.folded()
     assert torch.equal(twice(x), folded(x))
 
@@ -412,9 +415,11 @@ def test_layers_of_nested_sequences_in_order() -> None:
         ({"hidden": (True,), "activation": "abs"}, "expected positive integers"),
         ({"hidden": 8}, "hidden=8: expected a tuple of widths, such as (128, 128)"),
         ({"hidden": "88"}, "expected a tuple of widths"),
-        ({"activation": "relu"}, "activation='relu': expected one of ['abs', 'groupsort'"),
+        ({"activation": "tanh"}, "activation='tanh': expected one of ['abs', 'groupsort'"),
+        ({"hidden": (7,), "layer": "free"}, "hidden=(7,): expected positive integers, multiples"),
+        ({"gain": [1.0], "layer": "free"}, "gain has shape (1,), but the layer has 4 inputs"),
         ({"activation": ["abs"]}, "activation=['abs']: expected one of"),
-        ({"layer": "l2"}, 'layer=\'l2\': expected "linf" or "linf-distance"'),
+        ({"layer": "l2"}, 'layer=\'l2\': expected "linf", "linf-distance" or "free"'),
         ({"n_classes": 1}, "n_classes=1: expected an integer >= 2"),
         ({"n_features": 0}, "n_features=0: expected an integer >= 1"),
         ({"n_features": 2.0}, "n_features=2.0: expected an integer >= 1"),
@@ -432,6 +437,18 @@ def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
 def test_distances_need_no_even_widths() -> None:
     network = StableRankNetwork(4, 2, (7, 3), layer="linf-distance")
     assert network(torch.zeros(1, 4)).shape == (1, 2)
+
+
+def test_free_layers_start_with_norm_1_and_are_not_held_there() -> None:
+    network = StableRankNetwork(4, 2, (8,), layer="free", activation="relu", gain=[1.0, 0, 0, 0.5])
+    first: Any = network.body[0]
+    assert type(first) is nn.Linear
+    torch.testing.assert_close(first.weight.abs().sum(1), torch.ones(8))
+    assert (first.weight[:, 1:3] == 0).all()
+    assert network.stability().constant == pytest.approx(1.0, rel=1e-6)
+    with torch.no_grad():
+        first.weight.mul_(3)
+    assert network.stability().constant == pytest.approx(3.0, rel=1e-6)
 
 
 def test_vectors_of_another_length() -> None:
