@@ -21,7 +21,7 @@ from stablerank.nn.losses import (
     OffsetCrossEntropy,
     TemperatureCrossEntropy,
 )
-from stablerank.nn.margins import margin_bounds
+from stablerank.nn.margins import check_boxes, margin_bounds
 from stablerank.nn.network import StableRankNetwork, check_architecture
 from stablerank.nn.training import EpochProgress, LipschitzNet, OneCycle, TensorBatches
 from stablerank.progress import ProgressBar
@@ -292,9 +292,8 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
     def bounds(self, lower: Any, upper: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """The box of the logits over boxes of vectors; see :class:`StableRankNetwork`."""
         check_is_fitted(self, "network_")
-        ends = [torch.from_numpy(np.asarray(end, np.float64).copy()) for end in (lower, upper)]
         with torch.no_grad():
-            return self.network_.bounds(*ends)
+            return self.network_.bounds(*check_boxes(lower, upper))
 
     def margin_bounds(
         self,

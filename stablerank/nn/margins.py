@@ -80,7 +80,7 @@ def margin_bounds(
     """
     if method not in ("interval", "linear"):
         raise ValueError(f'method={method!r}: expected "interval" or "linear".')
-    lower, upper = _check_boxes(lower, upper)
+    lower, upper = check_boxes(lower, upper)
     classes = torch.from_numpy(np.asarray(predicted, dtype=np.int64).copy())
     if classes.shape != lower.shape[:1]:
         raise ValueError(
@@ -132,7 +132,14 @@ def layer_relaxations(
     return [Between(lower, upper, outputs)]
 
 
-def _check_boxes(lower: Any, upper: Any) -> tuple[Tensor, Tensor]:
+def check_boxes(lower: Any, upper: Any) -> tuple[Tensor, Tensor]:
+    """The ends of boxes as float64 tensors of shape (n, n_features).
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or a lower end is above the upper one.
+    """
     # copies, since torch takes no read-only arrays and none that run backwards
     ends = [torch.from_numpy(np.asarray(end, np.float64).copy()) for end in (lower, upper)]
     if ends[0].ndim != 2 or ends[0].shape != ends[1].shape:

@@ -201,7 +201,8 @@ def test_without_its_rounding_an_affine_box_leaks(seed: int) -> None:
 def test_centre_and_radius_hold_the_interval(seed: int) -> None:
     lower, upper = random_boxes(seed, 200)
     center, radius = center_and_radius(lower, upper)
-    for low, high, c, r in zip(*(x.flatten().tolist() for x in (lower, upper, center, radius))):
+    numbers = (x.flatten().tolist() for x in (lower, upper, center, radius))
+    for low, high, c, r in zip(*numbers, strict=True):
         assert Fraction(c) - Fraction(r) <= Fraction(low) <= Fraction(high)
         assert Fraction(c) + Fraction(r) >= Fraction(high)
 
@@ -355,7 +356,7 @@ def test_only_float64_is_certified(name: str, seed: int) -> None:
     lower, upper = (end.float() for end in random_boxes(seed))
     with pytest.raises(StabilityError, match=re.escape("are float64, not torch.float32")):
         layer_bounds(made(name, seed), lower, upper)
-    with pytest.raises(StabilityError, match="its weights are torch.float32"):
+    with pytest.raises(StabilityError, match=re.escape("its weights are torch.float32")):
         layer_bounds(made(name, seed).float(), lower.double(), upper.double())
     assert layer_bounds(made(name, seed).float(), lower, upper, rounding=False)[0].dtype == (
         torch.float32

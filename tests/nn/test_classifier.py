@@ -512,13 +512,13 @@ def certified_share(model: LipschitzClassifier, epsilon: float, method: Any = "l
 
 @pytest.mark.parametrize("activation", ["relu", "maxmin"])
 def test_free_networks_are_certified_if_they_are_trained_for_it(activation: str) -> None:
-    # classes are 1 apart in the first coordinate; the others have noise of up to a hundredth of ε
+    # classes are 1 apart in the first coordinate, where the noise is half of ε
     settings: dict[str, Any] = {"layer": "free", "activation": activation, "epsilon": 0.2}
     settings |= {"hidden": (16, 8), "max_epochs": 40, "batch_size": 30, "random_state": 0}
     plain = LipschitzClassifier(**settings, temperature=20.0).fit(X, Y)
     boxes = LipschitzClassifier(**settings, loss="box").fit(X, Y)
     assert plain.score(X, Y) == boxes.score(X, Y) == 1.0
-    assert certified_share(boxes, 0.2, "interval") > 0.9
+    assert certified_share(boxes, 0.2, "interval") > 0.75
     assert certified_share(plain, 0.2, "interval") < certified_share(boxes, 0.2, "interval")
 
 
@@ -750,6 +750,12 @@ def test_data_out_of_range(vectors: Any, labels: Any, message: str) -> None:
 def test_boxes_out_of_range(loss: Any, lower: Any, upper: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         LipschitzClassifier(**QUICK, loss=loss).fit(X, Y, lower, upper)
+
+
+def test_ends_on_the_wrong_side(fitted: LipschitzClassifier) -> None:
+    for ask in (fitted.bounds, lambda a, b: fitted.margin_bounds(a, b, Y)):
+        with pytest.raises(ValueError, match=re.escape("above upper[0, 0]")):
+            ask(X + 1, X)
 
 
 def test_nothing_is_answered_before_fit() -> None:
