@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stablerank.diagrams.planar.compiling import digest_of_sources, inner, outer
-from stablerank.diagrams.planar.sorting import merge_sort
+from stablerank.diagrams.planar.sorting import merge_sort, sort_pairs
 
 
 def first_bad_bar(bars: NDArray[np.float64]) -> int | None:
@@ -105,6 +105,7 @@ def _build_kernels(digest: str) -> tuple[Any, Any, Any]:
         unsorted = np.empty((room, 2))
         keys, tags = np.empty(room), np.empty(room, np.uint32)
         spare_keys, spare_tags = np.empty(room), np.empty(room, np.uint32)
+        slots, counts = np.empty(room, np.uint32), np.empty(2 * room, np.uint32)
         stop = 0
         for i in range(offsets.size - 1):
             start = stop
@@ -115,7 +116,9 @@ def _build_kernels(digest: str) -> tuple[Any, Any, Any]:
                     in_order &= stop == start or not _comes_before(ordered, stop, stop - 1)
                     stop += 1
             if not in_order:
-                _sort(ordered[start:stop], unsorted, keys, tags, spare_keys, spare_tags)
+                _sort(
+                    ordered[start:stop], unsorted, keys, tags, spare_keys, spare_tags, slots, counts
+                )
             ends[i + 1] = stop
 
     def reverse(
@@ -147,12 +150,18 @@ def _sort(
     tags: NDArray[np.uint32],
     spare_keys: NDArray[np.float64],
     spare_tags: NDArray[np.uint32],
+    slots: NDArray[np.uint32],
+    counts: NDArray[np.uint32],
 ) -> None:
     """Sort one diagram in place: by length, and within equal lengths by death, then by birth."""
     n = bars.shape[0]
+    unsorted[:n] = bars
+    # Shortest first and backwards on the way in and out, so that equal bars stay in their order.
     for i in range(n):
-        keys[i], tags[i] = bars[i, 0] - bars[i, 1], i
-    merge_sort(keys, tags, n, spare_keys, spare_tags)
+        keys[i], tags[i] = bars[n - 1 - i, 1] - bars[n - 1 - i, 0], n - 1 - i
+    sort_pairs(keys, tags, n, spare_keys, spare_tags, slots, counts, True)
+    for i in range(n):
+        keys[i], tags[i] = spare_keys[n - 1 - i], spare_tags[n - 1 - i]
     first = 0
     while first < n:
         last = first + 1
@@ -161,10 +170,9 @@ def _sort(
         for column in (1, 0):
             if last - first > 1:
                 for i in range(first, last):
-                    keys[i] = bars[np.int64(tags[i]), column]
+                    keys[i] = unsorted[np.int64(tags[i]), column]
                 merge_sort(keys[first:], tags[first:], last - first, spare_keys, spare_tags)
         first = last
-    unsorted[:n] = bars
     for i in range(n):
         row = np.int64(tags[i])
         bars[i, 0], bars[i, 1] = unsorted[row, 0], unsorted[row, 1]
