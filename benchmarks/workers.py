@@ -26,7 +26,6 @@ import argparse
 import os
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 

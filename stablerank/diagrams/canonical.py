@@ -26,7 +26,9 @@ def first_bad_bar(bars: NDArray[np.float64]) -> int | None:
     -------
     int or None
     """
-    row = int(_first_bad_bar(np.require(bars, np.float64, "CW")))  # one compiled version will do
+    row = int(
+        _first_bad_bar(np.require(bars, np.float64, ["C", "W"]))
+    )  # one compiled version will do
     return None if row < 0 else row
 
 
@@ -47,7 +49,10 @@ def canonical_bars(
     bars, offsets : ndarray of shape (n_bars_left, 2) and (n_clouds + 1,)
         New arrays.
     """
-    bars, offsets = np.require(bars, np.float64, "CW"), np.require(offsets, np.int64, "CW")
+    bars, offsets = (
+        np.require(bars, np.float64, ["C", "W"]),
+        np.require(offsets, np.int64, ["C", "W"]),
+    )
     ordered, ends = np.empty((len(bars), 2)), np.zeros(len(offsets), dtype=np.int64)
     _canonical_bars(bars, offsets, ordered, ends)
     return (ordered if ends[-1] == len(bars) else ordered[: ends[-1]].copy()), ends

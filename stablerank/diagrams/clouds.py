@@ -213,7 +213,7 @@ def check_flat_clouds(
     Returns
     -------
     points, offsets : ndarray of float64 and of int64
-        C-contiguous; the arguments themselves where they already are.
+        C-contiguous and writeable; the arguments themselves where they already are.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def check_flat_clouds(
         If a coordinate is NaN or infinite, a shape or the offsets do not fit, or a cloud has more
         than 2^27 points; the message names the cloud.
     """
-    points = np.ascontiguousarray(points, dtype=np.float64)
+    points = np.require(points, np.float64, ["C", "W"])  # numba would compile anew for read-only
     if points.ndim != 2 or points.shape[1] == 0:
         raise ValueError(f"points has shape {points.shape}: expected (n_points, d), d at least 1.")
     given = np.asarray(offsets)
@@ -230,7 +230,7 @@ def check_flat_clouds(
             f"offsets has shape {given.shape} and dtype {given.dtype}: expected one dimension of "
             f"whole numbers, (n_clouds + 1,), from 0 to the number of points."
         )
-    offsets = np.ascontiguousarray(given, dtype=np.int64)
+    offsets = np.require(given, np.int64, ["C", "W"])
     sizes = np.diff(offsets)
     if offsets[0] != 0 or offsets[-1] != len(points) or (sizes < 0).any():
         raise ValueError(

@@ -144,9 +144,7 @@ def _build_kernel(digest: str) -> Any:
 
 
 @inner()
-def _scale(
-    points: NDArray[np.float64], start: int, stop: int, axes: NDArray[np.float64]
-) -> int:
+def _scale(points: NDArray[np.float64], start: int, stop: int, axes: NDArray[np.float64]) -> int:
     """Write a cloud, an axis a row, times ``2**exponent``: its largest coordinate is in [½, 1)."""
     largest = 0.0
     for i in range(start, stop):

@@ -79,7 +79,9 @@ def run_chunks(
     sizes = [len(cloud) for cloud in clouds]
     workers = min(effective_n_jobs(n_jobs), len(clouds))
     n_chunks = max(sum(sizes) // _POINTS_PER_CHUNK, workers * _CHUNKS_PER_WORKER)
-    chunks = [clouds[start:stop] for start, stop in _runs(sizes, n_chunks)]
+    # A list, not an array: Dask would leave an array with one of its workers, to be lost with it; a
+    # list travels with its task, which is done again elsewhere.
+    chunks = [list(clouds[start:stop]) for start, stop in _runs(sizes, n_chunks)]
     results: list[Part] = []
     with ProgressBar(description, len(clouds)) as progress:
         parts: Iterable[Part]
