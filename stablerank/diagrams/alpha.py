@@ -205,12 +205,13 @@ class AlphaPersistence(Filtration):
         if self._in_the_plane(clouds[0].shape[1]):
             planar = planar_alpha(*flatten_clouds(clouds))
             diagrams = self._planar_diagrams(planar)
-            if not planar.gave_up.any():
+            left = np.flatnonzero(planar.gave_up)
+            if left.size == 0:
                 return diagrams
-            return [
-                self._diagram(cloud) if planar.gave_up[i] else diagrams[i]
-                for i, cloud in enumerate(clouds)
-            ]
+            others = DiagramBatch.from_diagrams([self._diagram(clouds[i]) for i in left])
+            order = np.arange(len(clouds))
+            order[left] = len(clouds) + np.arange(left.size)
+            return DiagramBatch.concatenate([diagrams, others])[order]
         if tuple(self.homology_dimensions) == (0,) and self._may_choose():
             trees = spanning_trees(*flatten_clouds(clouds))
             bars = bars_from_deaths(trees.lengths / 2, trees.offsets)

@@ -160,7 +160,8 @@ def _sort(
 ) -> None:
     """Sort one diagram in place: by length, and within equal lengths by death, then by birth."""
     n = bars.shape[0]
-    unsorted[:n] = bars
+    for i in range(n):
+        unsorted[i, 0], unsorted[i, 1] = bars[i, 0], bars[i, 1]
     # Shortest first and backwards on the way in and out, so that equal bars stay in their order.
     for i in range(n):
         keys[i], tags[i] = bars[n - 1 - i, 1] - bars[n - 1 - i, 0], n - 1 - i
