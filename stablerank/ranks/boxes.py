@@ -25,8 +25,9 @@ class BarBoxes:
     Attributes
     ----------
     births_low, births_high, deaths_low, deaths_high : Tensor of shape (n_clouds, n_bars), float64
-        Rounded outward; padding is 0. A bar can vanish where ``deaths_low <= births_high``, and
-        nowhere else, but for one rounding.
+        Padding is 0. Rounded to nearest, and still they contain every computed birth and death:
+        a float64 number x <= b + r is at most the float64 number nearest to b + r. Wherever a bar
+        can vanish, ``deaths_low <= births_high``, for the same reason.
     reach : Tensor of shape (n_clouds,), float64
         Of the ball.
     lowest : float
@@ -68,7 +69,7 @@ def bar_boxes(ball: DiagramBall, dimension: int, clouds: slice) -> BarBoxes:
     ...     DiagramBall(batch, {1: np.array([2.0])}, {1: BOTTLENECK}), 1, slice(0, 1)
     ... )
     >>> boxes.births_low, boxes.births_high  # nothing is born before 0
-    (tensor([[0.]], dtype=torch.float64), tensor([[3.0000]], dtype=torch.float64))
+    (tensor([[0.]], dtype=torch.float64), tensor([[3.]], dtype=torch.float64))
     """
     births, deaths = _flat(ball.diagrams, dimension, clouds)
     counts = ball.diagrams.n_bars(dimension)[clouds]
@@ -78,10 +79,10 @@ def bar_boxes(ball: DiagramBall, dimension: int, clouds: slice) -> BarBoxes:
     moved = each if births_move else np.zeros_like(each)
     lowest = ball.lowest if births_move else 0.0
     return BarBoxes(
-        births_low=_padded(np.maximum(_down(births, moved), lowest), counts),
-        births_high=_padded(_up(births, moved), counts),
-        deaths_low=_padded(np.maximum(_down(deaths, each), lowest), counts),
-        deaths_high=_padded(_up(deaths, each), counts),
+        births_low=_padded(np.maximum(births - moved, lowest), counts),
+        births_high=_padded(births + moved, counts),
+        deaths_low=_padded(np.maximum(deaths - each, lowest), counts),
+        deaths_high=_padded(deaths + each, counts),
         reach=torch.tensor(reach, dtype=torch.float64),
         lowest=lowest,
         births_move=births_move,
@@ -109,15 +110,6 @@ def _flat(
     start, stop, _ = clouds.indices(len(batch))
     bars = batch.bars[dimension][ends[start] : ends[stop]]
     return bars[:, 0], bars[:, 1]
-
-
-def _down(values: NDArray[np.float64], reach: NDArray[np.float64]) -> NDArray[np.float64]:
-    # a reach of 0 moves nothing, not even by rounding
-    return np.where(reach == 0, values, np.nextafter(values - reach, -np.inf))
-
-
-def _up(values: NDArray[np.float64], reach: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(reach == 0, values, np.nextafter(values + reach, np.inf))
 
 
 def _padded(flat: NDArray[np.float64], counts: NDArray[np.int64]) -> Tensor:

@@ -296,6 +296,7 @@ class StableRank(TransformerMixin, BaseEstimator):
         longest bar c_1: once in the vector that is bounded, and once in the bound.
         """
         check_is_fitted(self, "n_ranks_")
+        check_exponent(self.p)
         contour = check_contour(self.contour)
         parts = []
         for dimension, n_ranks in self.n_ranks_.items():
