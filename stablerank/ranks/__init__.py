@@ -9,6 +9,7 @@ from stablerank.ranks.order_statistics import (
     Windows,
 )
 from stablerank.ranks.stable_rank import StableRank, stable_ranks
+from stablerank.ranks.sums import PersistenceImages
 
 __all__ = [
     "Contour",
@@ -16,6 +17,7 @@ __all__ = [
     "HalfLengths",
     "Landscapes",
     "OrderStatistics",
+    "PersistenceImages",
     "StableRank",
     "StableRankFunction",
     "StandardContour",

@@ -17,6 +17,7 @@ from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import DiagramBatch, check_diagrams
 from stablerank.ranks.boxes import bar_boxes, blocks, padded_bars
 from stablerank.ranks.contours import UNIT_ROUNDOFF
+from stablerank.ranks.quantiles import midpoint_quantiles, numbers_of, quantile_windows
 from stablerank.ranks.stable_rank import check_counts, largest_values, part_of
 from stablerank.ranks.templates import HalfLength, Template, Tent, Window
 from stablerank.stability import BOTTLENECK, ORDERED_DEATHS, Bound, Parallel, Space, StabilityError
@@ -378,9 +379,9 @@ class Landscapes(OrderStatistics):
         dimensions = batch.homology_dimensions
         counts = check_counts("n_positions", self.n_positions, dimensions)
         self.positions_ = {
-            k: _midpoint_quantiles(batch.bars[k], counts[k])
+            k: midpoint_quantiles(batch.bars[k], counts[k])
             if self.positions is None
-            else _numbers("positions", self.positions, k, ("n_positions",))
+            else numbers_of("positions", self.positions, k, ("n_positions",))
             for k in dimensions
         }
 
@@ -444,9 +445,9 @@ class Windows(OrderStatistics):
         fitted = {}
         for k in dimensions:
             if self.windows is None:
-                fitted[k] = _quantile_windows(batch.bars[k], counts[k])
+                fitted[k] = quantile_windows(batch.bars[k], counts[k])
                 continue
-            fitted[k] = _numbers("windows", self.windows, k, ("n_windows", "3"))
+            fitted[k] = numbers_of("windows", self.windows, k, ("n_windows", "3"))
             bad = np.flatnonzero(fitted[k][:, 2] <= 0)
             if bad.size:
                 raise ValueError(
@@ -464,49 +465,3 @@ def _largest(values: Tensor, n_levels: int) -> Tensor:
     kept = min(n_levels, values.shape[-1])
     largest = torch.topk(values, kept, dim=-1).values
     return torch.nn.functional.pad(largest, (0, n_levels - kept))
-
-
-def _midpoint_quantiles(bars: NDArray[np.float64], n_positions: int) -> NDArray[np.float64]:
-    if len(bars) == 0:
-        return np.zeros(n_positions)
-    # halved first: a sum of two large numbers overflows
-    return np.quantile((bars / 2).sum(axis=1), _levels(n_positions))
-
-
-def _quantile_windows(bars: NDArray[np.float64], n_windows: int) -> NDArray[np.float64]:
-    if len(bars) == 0:
-        bars = np.zeros((1, 2))
-    lengths = bars[:, 1] - bars[:, 0]
-    # by length where births are equal, as in H0: then the parts are quantiles of lengths
-    bars = bars[np.lexsort((lengths, bars[:, 0]))]
-    n_parts = min(int(np.sqrt(n_windows)), len(bars))
-    sizes = np.diff(np.linspace(0, n_windows, n_parts + 1).astype(int))
-    rows = []
-    for part, size in zip(np.array_split(bars, n_parts), sizes, strict=True):
-        births = np.full(size, np.median(part[:, 0]))
-        halves = np.quantile(part[:, 1] - part[:, 0], _levels(size)) / 2
-        rows.append(np.column_stack([births, births + 2 * halves, halves]))
-    return np.concatenate(rows)
-
-
-def _levels(n: int) -> NDArray[np.float64]:
-    return (np.arange(n) + 0.5) / n
-
-
-def _numbers(name: str, given: Any, dimension: int, shape: tuple[str, ...]) -> NDArray[np.float64]:
-    if isinstance(given, Mapping):
-        if dimension not in given:
-            raise ValueError(
-                f"{name} has entries for {sorted(given)}, none for H{dimension}: give every "
-                f"homology dimension of the diagrams one."
-            )
-        given = given[dimension]
-    expected = f"finite numbers of shape ({', '.join(shape)}{',' * (len(shape) == 1)})"
-    try:
-        numbers = np.array(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}={given!r}: expected {expected}.") from None
-    fits = numbers.ndim == len(shape) and numbers.size > 0 and numbers.shape[1:] in ((), (3,))
-    if not fits or not np.isfinite(numbers).all():
-        raise ValueError(f"{name}={given!r}: expected {expected}, at least one row.")
-    return numbers

@@ -7,6 +7,7 @@ every diagram made here is in its ball, and on its boundary where it is meant to
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -25,12 +26,14 @@ from stablerank.ranks import (
     DistanceContour,
     HalfLengths,
     Landscapes,
+    PersistenceImages,
     StableRank,
     StandardContour,
     Windows,
     boxes,
     order_statistics,
     stable_rank,
+    sums,
 )
 from stablerank.ranks.boxes import BarBoxes, bar_boxes
 from stablerank.ranks.templates import Template
@@ -61,6 +64,14 @@ VECTORIZERS: dict[str, Any] = {
     "windows": Windows(windows=WINDOWS, n_levels=9),
     "windows on quantiles": Windows(n_windows=7, n_levels=3),
 }
+PIXELS = [[0.0, 0.5, 0.3], [0.0, 1.0, 2.0], [0.5, 1.5, 0.5], [1.0, 3.0, 0.05]]
+# boxes without constants: finite as long as the reach is at most tau
+SUMS: dict[str, Any] = {
+    "persistence images": PersistenceImages(tau=0.5, pixels=PIXELS),
+    "persistence images, tau=0.02": PersistenceImages(tau=0.02, pixels=PIXELS),
+    "persistence images on quantiles": PersistenceImages(n_pixels=5),
+}
+ALL = {**VECTORIZERS, **SUMS}
 MIXTURES = [vectorizer for name, vectorizer in VECTORIZERS.items() if "mixture" in name]
 
 
@@ -235,11 +246,28 @@ def test_boxes_of_windows_by_hand() -> None:
     assert box(Windows(windows=[[-1, 0, 1.125]], n_levels=1), ball)[1] == [0.125]
 
 
+def test_boxes_of_images_by_hand() -> None:
+    # at c = (1, 5), very wide, (1, 5) by 1/2 weighs between 3/2 - 1 and 5/2 - 1; reach 1 is still
+    # tau, more is not; of ordered deaths (0, 5) weighs 5/2 ± 1/4 - 1, and 2 tau is still allowed
+    images = PersistenceImages(tau=1, pixels=[[1, 5, 1e12]])
+    found = box(images, one_ball([[1, 5]], 0.5))
+    assert found[0] + found[1] == pytest.approx([0.5, 1.5], rel=1e-14)
+    assert box(images, one_ball([[1, 5]], 1.0))[1] == pytest.approx([2], rel=1e-14)
+    assert box(images, one_ball([[1, 5]], 1.0 + UNIT))[1] == [INF]
+    found = box(images, one_ball([[0, 5]], 0.5, ORDERED_DEATHS))
+    assert found[0] + found[1] == pytest.approx([1.25, 1.75], rel=1e-14)
+    assert box(images, one_ball([[0, 5]], 2.0, ORDERED_DEATHS))[1] < [INF]
+    # narrow: between the nearest and the farthest corner, which is 0.5 away in each coordinate
+    images = PersistenceImages(tau=0.5, pixels=[[1, 5, 0.5]])
+    found = box(images, one_ball([[1, 5]], 0.5))
+    assert found[0] + found[1] == pytest.approx([math.exp(-1), 2], rel=1e-14)
+
+
 # The law.
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-@pytest.mark.parametrize("vectorizer", VECTORIZERS.values(), ids=VECTORIZERS)
+@pytest.mark.parametrize("vectorizer", ALL.values(), ids=ALL)
 def test_boxes_contain_every_diagram_of_the_ball(
     vectorizer: Any, case: tuple[Space, float], seed: int
 ) -> None:
@@ -277,28 +305,31 @@ def births_above_one(ball: DiagramBall, dimension: int, clouds: slice) -> BarBox
     return bar_boxes(replace(ball, lowest=1.0), dimension, clouds)
 
 
+BROKEN = [nothing_vanishes, half_the_reach, births_above_one, ordered_deaths_for_all]
+ORDERS = ["ranks p=1", "ranks p=inf", "half lengths", "landscapes", "windows"]
+
+
 @pytest.mark.parametrize(
-    "broken", [nothing_vanishes, half_the_reach, ordered_deaths_for_all, births_above_one]
-)
-@pytest.mark.parametrize(
-    "vectorizer", ["ranks p=1", "ranks p=inf", "half lengths", "landscapes", "windows"]
+    ("vectorizer", "broken"),
+    # bars up to 2 tau do not count in an image, so there it matters less how many may appear
+    [*itertools.product(ORDERS, BROKEN), *(("persistence images", b) for b in BROKEN[:3])],
 )
 def test_the_law_can_fail(
     vectorizer: str, broken: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     case = make_case(seed, BOTTLENECK, 0.0)
-    for module in (order_statistics, stable_rank):
+    for module in (order_statistics, stable_rank, sums):
         monkeypatch.setattr(module, "bar_boxes", broken)
-    assert escape(VECTORIZERS[vectorizer], case) > 0
+    assert escape(ALL[vectorizer], case) > 0
 
 
-@pytest.mark.parametrize(
-    "vectorizer", ["ranks p=1", "ranks p=inf", "half lengths", "landscapes", "windows"]
-)
+@pytest.mark.parametrize("vectorizer", ORDERS)
 def test_the_law_fails_if_no_bar_may_appear(
     vectorizer: str, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(Template, "appearing", nothing_appears)
+    monkeypatch.setattr(
+        HalfLengths()._template(0).__class__.__mro__[1], "appearing", nothing_appears
+    )
     monkeypatch.setattr(StandardContour, "longest", lambda self, gap: torch.zeros_like(gap))
     assert escape(VECTORIZERS[vectorizer], make_case(seed, BOTTLENECK, 0.0)) > 0
 
@@ -309,6 +340,14 @@ def test_the_law_fails_if_the_rounding_of_norms_is_forgotten(
 ) -> None:
     monkeypatch.setattr(stable_rank, "_norm_rounding", lambda p, bars: 0.0)
     assert escape(VECTORIZERS[f"ranks p={p}"], make_case(seed, BOTTLENECK, 0.0)) > 0
+
+
+def test_the_law_fails_if_sums_stay_finite_beyond_tau(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    images = ALL["persistence images, tau=0.02"]
+    monkeypatch.setattr(torch, "where", lambda condition, infinite, finite: finite)
+    assert escape(images, make_case(seed, BOTTLENECK, 0.0)) > 0
 
 
 # How large the boxes are.
@@ -336,15 +375,17 @@ def test_boxes_are_no_wider_than_the_constants(
     assert (vectors <= upper).all()
 
 
-@pytest.mark.parametrize("vectorizer", VECTORIZERS.values(), ids=VECTORIZERS)
+@pytest.mark.parametrize("vectorizer", ALL.values(), ids=ALL)
 def test_boxes_of_reach_zero_are_points(vectorizer: Any, seed: int) -> None:
     ball = make_case(seed, BOTTLENECK, 0.0).ball
     ball = ball.with_reach({k: np.zeros(len(ball)) for k in ball.reach})
     vectorizer.fit(ball.diagrams)
     lower, upper = ends(vectorizer, ball)
     vectors = vectorizer.transform(ball.diagrams)
-    exact = not isinstance(vectorizer, StableRank) or (
-        vectorizer.p == INF and vectorizer.contour == "standard"
+    exact = not isinstance(vectorizer, (StableRank, PersistenceImages)) or (
+        isinstance(vectorizer, StableRank)
+        and vectorizer.p == INF
+        and vectorizer.contour == "standard"
     )
     assert np.abs(upper - lower).max() <= (0 if exact else 1e-11)
     assert ((lower <= vectors) & (vectors <= upper)).all()
@@ -391,7 +432,7 @@ def test_both_ends_are_attained_somewhere(
 # The contract.
 
 
-@pytest.mark.parametrize("vectorizer", VECTORIZERS.values(), ids=VECTORIZERS)
+@pytest.mark.parametrize("vectorizer", ALL.values(), ids=ALL)
 def test_a_box_does_not_depend_on_the_clouds_beside_it(
     vectorizer: Any, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -22,7 +22,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks
 
 from stablerank.diagrams.batch import DiagramBatch
-from stablerank.ranks import HalfLengths, Landscapes, OrderStatistics, Windows, boxes
+from stablerank.ranks import (
+    HalfLengths,
+    Landscapes,
+    OrderStatistics,
+    Windows,
+    boxes,
+)
 from stablerank.stability import (
     BOTTLENECK,
     HAUSDORFF,
@@ -313,9 +319,11 @@ def test_the_law_fails_for_a_template_beyond_half_a_length(
         births, deaths = births[..., None, :], deaths[..., None, :]
         inside = torch.maximum((births - self.births).abs(), (deaths - self.deaths).abs())
         present = (deaths > births).double()
-        return (self.sizes - inside).clamp_min(0) * present
+        value: torch.Tensor = (self.sizes - inside).clamp_min(0) * present
+        return value
 
-    monkeypatch.setattr("stablerank.ranks.templates.Window.values", uncapped)
+    window = type(EVERY["windows"].fit([{1: [[0, 1]]}])._template(1))
+    monkeypatch.setattr(window, "values", uncapped)
     assert excess("windows", "bottleneck", random_pairs(seed)) > 0
 
 
