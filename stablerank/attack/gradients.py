@@ -49,8 +49,8 @@ def bars_with_gradients(filtration: Any, points: Tensor, offsets: Indices) -> Ba
     Returns
     -------
     dict of int to (Tensor, Tensor)
-        Births and deaths, shape (n_clouds, n_bars) each, for every homology dimension: the values
-        of ``DiagramBatch.padded``, bit for bit and in its order (longest first), padded with (0, 0).
+        Births and deaths, shape (n_clouds, n_bars) each, for every homology dimension: those of
+        ``DiagramBatch.padded``, bit for bit and in its order (longest first).
 
     Raises
     ------
@@ -59,9 +59,9 @@ def bars_with_gradients(filtration: Any, points: Tensor, offsets: Indices) -> Ba
 
     Notes
     -----
-    Exact where no two of the filtration's values that matter are equal; elsewhere one of the
-    one-sided derivatives, or of an edge of the same length for Rips. Cost: the backward pass touches
-    only bars whose gradient is not zero.
+    Exact where no two of the filtration's values are equal; at ties one of the simplices of that
+    size is taken for the one that matters. The backward pass touches only bars whose gradient is
+    not zero.
 
     Examples
     --------
@@ -241,7 +241,7 @@ def _centre_weights(edges: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _canonical_rows(bars: GeneratedBars, n_clouds: int) -> Indices:
-    """For each cloud its bars as DiagramBatch orders them, shape (n_clouds, width); padded by −1."""
+    """The bars of each cloud as DiagramBatch orders them, (n_clouds, width), padded with −1."""
     lengths = bars.deaths - bars.births
     kept = np.flatnonzero(lengths > 0)
     if (bars.clouds[1:] < bars.clouds[:-1]).any():  # the kernel's come first, then GUDHI's

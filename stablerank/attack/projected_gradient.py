@@ -102,8 +102,8 @@ class ProjectedGradient(Attack):
         ball = judge.adversary.ball
         if ball is None:
             raise TypeError(
-                f"Gradients move the points of clouds, but {type(judge.adversary).__name__} changes "
-                f'something else. Use method="search".'
+                f"Gradients move the points of clouds, which {type(judge.adversary).__name__} does "
+                f'not. Use method="search".'
             )
         for restart in range(self.restarts):
             for clouds in _blocks(judge, judge.open()):
