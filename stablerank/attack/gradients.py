@@ -9,6 +9,7 @@ the simplices of all bars stay the same, that is, away from ties.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from stablerank.attack.generators import (
     generated_bars,
     has_generators,
 )
-from stablerank.certify.pipeline import pipeline_stages
 from stablerank.diagrams.clouds import Cloud
+from stablerank.stages import LipschitzUnion, pipeline_stages
 
 Bars = dict[int, tuple[Tensor, Tensor]]
 """For each homology dimension births and deaths, each of shape (n_clouds, n_bars)."""
@@ -102,7 +103,8 @@ class DifferentiablePipeline:
     pipeline : StableRankClassifier or sklearn Pipeline
         Fitted: a filtration with generators; a vectorizer with ``from_bars``, from births and
         deaths to vectors in torch; a classifier with a float64 torch module ``network_`` from
-        vectors to logits, and ``classes_``.
+        vectors to logits, and ``classes_``. Filtrations with their vectorizers may stand side by
+        side in a :class:`~stablerank.stages.LipschitzUnion`, and so may vectorizers.
 
     Raises
     ------
@@ -116,33 +118,50 @@ class DifferentiablePipeline:
     """
 
     def __init__(self, pipeline: Any) -> None:
-        stages = pipeline_stages(pipeline)
-        if len(stages) != 3:
-            names = ", ".join(type(stage).__name__ for stage in stages)
-            raise TypeError(
-                f"Gradients need a pipeline of filtration, vectorizer and classifier, but this one "
-                f"is: {names}. {_WAY_OUT}"
-            )
-        self._filtration, self._vectorizer, classifier = stages
-        if not has_generators(self._filtration):
-            raise TypeError(f"{_no_generators(self._filtration)} {_WAY_OUT}")
-        for stage, name in (
-            (self._vectorizer, "from_bars"),
-            (classifier, "network_"),
-            (classifier, "classes_"),
-        ):
-            if not hasattr(stage, name):
-                raise TypeError(f"{type(stage).__name__} has no {name}: no gradient. {_WAY_OUT}")
+        *self._stages, classifier = pipeline_stages(pipeline)
+        _check_features(self._stages, behind=type(classifier).__name__)
+        _check_has(classifier, "network_", "classes_")
         self._network, self.classes_ = classifier.network_, np.asarray(classifier.classes_)
 
     def logits(self, points: Tensor, offsets: Indices) -> Tensor:
         """Logits of shape (n_clouds, n_classes); arguments as :func:`bars_with_gradients`."""
-        bars = bars_with_gradients(self._filtration, points, offsets)
-        logits: Tensor = self._network(self._vectorizer.from_bars(bars))
+        logits: Tensor = self._network(_features(self._stages, points, offsets))
         return logits
 
 
 _WAY_OUT = 'Use method="search", which needs only predict.'
+
+
+def _check_features(stages: Sequence[Any], behind: str) -> None:
+    """Raise unless the stages lead from clouds to vectors with gradients."""
+    if len(stages) == 1 and isinstance(stages[0], LipschitzUnion):
+        for _, branch in _branches(stages[0]):
+            _check_features(branch, behind)
+        return
+    if len(stages) != 2:
+        names = ", ".join(type(stage).__name__ for stage in stages) or "nothing"
+        raise TypeError(
+            f"Gradients need a filtration and a vectorizer before {behind}, found {names}. "
+            f"{_WAY_OUT}"
+        )
+    filtration, vectorizer = stages
+    if not has_generators(filtration):
+        raise TypeError(f"{_no_generators(filtration)} {_WAY_OUT}")
+    _check_vectorizer(vectorizer)
+
+
+def _check_vectorizer(vectorizer: Any) -> None:
+    if isinstance(vectorizer, LipschitzUnion):
+        for _, branch in _branches(vectorizer):
+            _check_vectorizer(branch[0])
+    else:
+        _check_has(vectorizer, "from_bars")
+
+
+def _check_has(stage: Any, *names: str) -> None:
+    for name in names:
+        if not hasattr(stage, name):
+            raise TypeError(f"{type(stage).__name__} has no {name}: no gradient. {_WAY_OUT}")
 
 
 def _no_generators(filtration: Any) -> str:
@@ -150,6 +169,27 @@ def _no_generators(filtration: Any) -> str:
         f"{type(filtration).__name__} gives no gradient: expected AlphaPersistence, or "
         f'RipsPersistence(metric="euclidean").'
     )
+
+
+def _branches(union: LipschitzUnion) -> list[tuple[str, list[Any]]]:
+    if union.transformer_weights:
+        raise TypeError(f"LipschitzUnion has transformer_weights: no gradient. {_WAY_OUT}")
+    return union.branches()
+
+
+def _features(stages: Sequence[Any], points: Tensor, offsets: Indices) -> Tensor:
+    if isinstance(stages[0], LipschitzUnion):
+        parts = [_features(branch, points, offsets) for _, branch in stages[0].branches()]
+        return torch.cat(parts, dim=1)
+    filtration, vectorizer = stages
+    return _vectors(vectorizer, bars_with_gradients(filtration, points, offsets))
+
+
+def _vectors(vectorizer: Any, bars: Bars) -> Tensor:
+    if isinstance(vectorizer, LipschitzUnion):
+        return torch.cat([_vectors(branch[0], bars) for _, branch in vectorizer.branches()], dim=1)
+    vectors: Tensor = vectorizer.from_bars(bars)
+    return vectors
 
 
 class _Values(torch.autograd.Function):

@@ -49,7 +49,8 @@ class ProjectedGradient(Attack):
     moves the points without adding or leaving out any.
 
     The pipeline itself, which is the judge, is asked about candidates whose margin is not positive,
-    and at the end about the best one. Each step counts as a query.
+    and at the end about the best one. Each step counts as a query. The clouds beside it change a
+    descent by rounding only, from matrix products of another size.
 
     References
     ----------
