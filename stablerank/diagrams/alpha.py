@@ -226,7 +226,7 @@ class AlphaPersistence(Filtration):
             left = np.flatnonzero(planar.gave_up)
             if left.size == 0:
                 return diagrams
-            others = DiagramBatch.from_diagrams([self._diagram(clouds[i]) for i in left])
+            others = DiagramBatch.from_diagrams([self._diagram(clouds[i]) for i in left.tolist()])
             order = np.arange(len(clouds))
             order[left] = len(clouds) + np.arange(left.size)
             return DiagramBatch.concatenate([diagrams, others])[order]
