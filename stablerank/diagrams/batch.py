@@ -203,14 +203,8 @@ class DiagramBatch:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an npz file without pickled objects; nothing half-written is left behind."""
-        arrays: dict[str, NDArray[Any]] = {
-            "homology_dimensions": np.array(self.homology_dimensions, dtype=np.int64)
-        }
-        for dimension in self.homology_dimensions:
-            arrays[f"bars_{dimension}"] = self.bars[dimension]
-            arrays[f"offsets_{dimension}"] = self.offsets[dimension]
         with write_atomically(path) as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **self.to_arrays())  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DiagramBatch:
@@ -226,13 +220,28 @@ class DiagramBatch:
         with open(path, "rb") as file:  # np.load would leave it open when it is no archive
             try:
                 with np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
-                    dimensions = arrays["homology_dimensions"].tolist()
-                    return cls(
-                        {dimension: arrays[f"bars_{dimension}"] for dimension in dimensions},
-                        {dimension: arrays[f"offsets_{dimension}"] for dimension in dimensions},
-                    )
-            except _DAMAGE as error:
-                raise ValueError(f"{os.fspath(path)} holds no DiagramBatch: {error}") from error
+                    return cls.from_arrays(arrays)
+            except DAMAGE as error:
+                raise ValueError(f"{os.fspath(path)} holds no {cls.__name__}: {error}") from error
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything as plain arrays by name: what :meth:`save` writes."""
+        arrays: dict[str, NDArray[Any]] = {
+            "homology_dimensions": np.array(self.homology_dimensions, dtype=np.int64)
+        }
+        for dimension in self.homology_dimensions:
+            arrays[f"bars_{dimension}"] = self.bars[dimension]
+            arrays[f"offsets_{dimension}"] = self.offsets[dimension]
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> DiagramBatch:
+        """The inverse of :meth:`to_arrays`; arrays of other names are passed over."""
+        dimensions = arrays["homology_dimensions"].tolist()
+        return cls(
+            {dimension: arrays[f"bars_{dimension}"] for dimension in dimensions},
+            {dimension: arrays[f"offsets_{dimension}"] for dimension in dimensions},
+        )
 
     def __len__(self) -> int:
         return self._n_clouds
@@ -323,7 +332,7 @@ def check_diagrams(X: Any, name: str = "X") -> DiagramBatch:
 
 
 # What reading a hostile or half-written archive can raise, from zipfile, zlib, NumPy and ourselves.
-_DAMAGE = (
+DAMAGE = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -393,11 +402,27 @@ def _canonical(
     """Drop bars of length zero; sort each diagram longest first, then by birth and death."""
     clouds = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
     lengths = flat[:, 1] - flat[:, 0]
+    if _in_order(
+        flat, lengths, clouds
+    ):  # a batch that was saved: sorting takes twenty times longer
+        return flat, ends
     kept = np.flatnonzero(lengths > 0)
     bars = flat[kept]
     order = np.lexsort((bars[:, 1], bars[:, 0], -lengths[kept], clouds[kept]))
     counts = np.bincount(clouds[kept], minlength=len(ends) - 1)
     return bars[order], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _in_order(
+    flat: NDArray[np.float64], lengths: NDArray[np.float64], clouds: NDArray[np.int64]
+) -> bool:
+    """Whether no length is zero and each bar of a cloud stands behind those that come before."""
+    longer = lengths[:-1] > lengths[1:]
+    (birth, death), (next_birth, next_death) = flat[:-1].T, flat[1:].T
+    equal = lengths[:-1] == lengths[1:]
+    before = (birth < next_birth) | ((birth == next_birth) & (death <= next_death))
+    sorted_ = longer | (equal & before) | (clouds[:-1] != clouds[1:])
+    return bool((lengths > 0).all() and sorted_.all())
 
 
 def _finite_bars(bars: Any, cloud: int, dimension: int) -> NDArray[np.float64]:
