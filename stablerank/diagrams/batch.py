@@ -402,10 +402,8 @@ def _canonical(
     """Drop bars of length zero; sort each diagram longest first, then by birth and death."""
     clouds = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
     lengths = flat[:, 1] - flat[:, 0]
-    if _in_order(
-        flat, lengths, clouds
-    ):  # a batch that was saved: sorting takes twenty times longer
-        return flat, ends
+    if _in_order(flat, lengths, clouds):  # as in a saved batch: sorting would take much longer
+        return flat.copy(), ends
     kept = np.flatnonzero(lengths > 0)
     bars = flat[kept]
     order = np.lexsort((bars[:, 1], bars[:, 0], -lengths[kept], clouds[kept]))

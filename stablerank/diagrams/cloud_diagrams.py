@@ -145,4 +145,4 @@ class CloudDiagrams(DiagramBatch):
             self.largest_values, other.largest_values
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None

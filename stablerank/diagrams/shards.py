@@ -290,7 +290,7 @@ class _Run:
         found = _read_manifest(folder)
         if found is not None:
             _check_same_run(found, header, folder)
-        self.manifest = {**header, "complete": False, "shards": []} if found is None else found
+        self.manifest: dict[str, Any] = found or {**header, "complete": False, "shards": []}
         for left in folder.glob(".shard-*"):  # half-written, by a process that was killed
             left.unlink(missing_ok=True)
 
