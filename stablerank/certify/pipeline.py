@@ -13,6 +13,8 @@ from stablerank.certify.certificate import Certificates
 from stablerank.certify.margins import margin_radii
 from stablerank.certify.threats import DIAGRAM_THREATS, chain_of_stages, threat_space
 from stablerank.diagrams.batch import DiagramBatch
+from stablerank.diagrams.cloud_diagrams import CloudDiagrams
+from stablerank.diagrams.shards import DiagramShards
 from stablerank.stability import StabilityChain, StabilityError
 
 
@@ -30,8 +32,10 @@ def certify(
     ----------
     pipeline : StableRankClassifier, sklearn Pipeline or LipschitzClassifier
         Fitted. Every step has ``stability(source)``; the last one is a classifier with logits.
-    X : list of clouds, or DiagramBatch
-        Clouds for the threats against points; diagrams for those against diagrams (the steps that
+    X : list of clouds, CloudDiagrams, DiagramShards or DiagramBatch
+        Clouds for the threats against points, or what the very persistence of this pipeline has
+        made of them: :class:`~stablerank.diagrams.CloudDiagrams`, or shards, which are certified
+        one after the other. Diagrams of any kind for the threats against diagrams (the steps that
         compute diagrams are then left out).
     threat : str, default="per_point"
         What the adversary may do. ``"per_point"``: move every point by at most the radius in ℓ2;
@@ -69,6 +73,10 @@ def certify(
     >>> certify(model, X[:2], threat="hausdorff").radius > 0
     array([ True,  True])
     """
+    if isinstance(X, DiagramShards):
+        return Certificates.concatenate(
+            [certify(pipeline, batch, threat=threat, p=p, q=q) for batch in X.batches()]
+        )
     stages = pipeline_stages(pipeline)
     space, unit = threat_space(threat, p, q)
     stages = _matching_stages(stages, X, threat)
@@ -156,9 +164,12 @@ def _matching_stages(stages: Sequence[Any], X: Any, threat: str) -> list[Any]:
                 f'threat="per_point" or "hausdorff", or certify the diagrams of pipeline[0].'
             )
         return [stage for stage in stages if not _computes_diagrams(stage)]
-    if is_diagrams:
+    if isinstance(X, CloudDiagrams) and starts_from_clouds:
+        X.check_filtration(stages[0])
+    elif is_diagrams:
         raise ValueError(
-            f'threat="{threat}" moves points, but X holds diagrams: give the clouds, or use '
+            f'threat="{threat}" moves points, but X holds diagrams: give the clouds, or what '
+            f"CloudDiagrams.compute(pipeline[0], clouds) makes of them, or use "
             f'threat="bottleneck" or "wasserstein".'
         )
     if not starts_from_clouds and any(_computes_diagrams(stage) for stage in stages):
@@ -186,6 +197,8 @@ def _vectors_with_errors(stages: Sequence[Any], X: Any, space: Any) -> tuple[Any
             relative = stage.relative_rounding()
             to_diagrams = chain_of_stages(stages[: i + 1], space).constant
             largest_possible = _largest_possible_values(stage, X)
+            if isinstance(X, CloudDiagrams):
+                continue  # computed by this very stage, which _matching_stages has checked
         elif diagrams is None:
             diagrams = X
         else:
@@ -222,6 +235,8 @@ def _largest_possible_values(stage: Any, X: Any) -> NDArray[np.float64]:
             f"{type(stage).__name__}: how large its births and deaths can be is not known, and so "
             f"neither is their rounding. Give it a method largest_values(X), as Filtration asks."
         )
+    if isinstance(X, CloudDiagrams):
+        return X.largest_values
     values: NDArray[np.float64] = stage.largest_values(X)
     return values
 
