@@ -7,7 +7,8 @@ from stablerank.diagrams.cache import CachedPersistence
 from stablerank.diagrams.cloud_diagrams import CloudDiagrams
 from stablerank.diagrams.clouds import check_clouds
 from stablerank.diagrams.rips import RipsPersistence
-from stablerank.diagrams.shards import DiagramShards, transform_to_shards
+from stablerank.diagrams.sharding import transform_to_shards
+from stablerank.diagrams.shards import DiagramShards
 
 __all__ = [
     "AlphaPersistence",

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import Diagram, DiagramBatch
 from stablerank.diagrams.digests import array_digest, filtration_digest
 from stablerank.diagrams.filtration import Filtration
-from stablerank.stability import Parallel, Space
+from stablerank.stability import HAUSDORFF, Parallel, Space
 
 _PATIENCE_SECONDS = 60.0
 _DIGEST_BYTES = 32
@@ -126,6 +127,24 @@ class CachedPersistence(Filtration):
             known.update(fresh)
         return DiagramBatch.from_diagrams([known[key] for key in keys], dimensions)
 
+    def bounds(self, X: Any, epsilon: ArrayLike, *, source: Space = HAUSDORFF) -> DiagramBall:
+        """As the filtration's; diagrams are looked up unless it has a way of its own."""
+        inner = self._inner()
+        if type(inner).bounds is not Filtration.bounds:
+            return inner.bounds(X, epsilon, source=source)
+        return super().bounds(X, epsilon, source=source)
+
+    def ball(
+        self,
+        diagrams: DiagramBatch,
+        largest_values: NDArray[np.float64],
+        epsilon: ArrayLike,
+        *,
+        source: Space = HAUSDORFF,
+    ) -> DiagramBall:
+        """As the filtration's."""
+        return self._inner().ball(diagrams, largest_values, epsilon, source=source)
+
     def stability(self, source: Space | None = None) -> Parallel:
         """The Lipschitz bounds of the filtration."""
         inner = self._inner()
@@ -138,6 +157,11 @@ class CachedPersistence(Filtration):
     def largest_values(self, X: Any) -> NDArray[np.float64]:
         """The largest values of the filtration of each cloud."""
         return self._inner().largest_values(X)
+
+    @property
+    def lowest_value(self) -> float:  # type: ignore[override]
+        """Nothing of the filtration is born before."""
+        return float(self._inner().lowest_value)
 
     def __getattr__(self, name: str) -> Any:
         # homology_dimensions, n_jobs, metric, dimension_, …: whatever a filtration may have
