@@ -96,11 +96,10 @@ def transform_to_shards(
         clouds = clouds_in_folder(clouds)
     folder, run = Path(folder), None
     with ProgressBar("shards of diagrams", None) as progress:
-        for number, (part, marks) in enumerate(_in_parts(clouds, labels, int(shard_size))):
-            with _naming_clouds(number * shard_size, len(part)):
-                if run is None:
-                    run = _Run(_fitted(filtration, part), folder, int(shard_size), marks)
-                run.add(part, marks)
+        for part, marks in _in_parts(clouds, labels, int(shard_size)):
+            if run is None:
+                run = _Run(_fitted(filtration, part), folder, int(shard_size), marks)
+            run.add(part, marks)
             progress.advance()
     if run is None:
         raise ValueError("clouds is empty: there is no cloud in it.")
@@ -133,15 +132,18 @@ class _Run:
 
     def add(self, part: list[Any], marks: NDArray[Any] | None) -> None:
         """Compare the next clouds with their shard, or compute and write it."""
-        checked = self.filtration._check(part, self.filtration.dimension_)
+        start = self.number * self.manifest["shard_size"]
+        with _naming_clouds(start, len(part)):
+            checked = self.filtration._check(part, self.filtration.dimension_)
         given = array_digest(*checked, *([] if marks is None else [marks])).hex()
         shards, number = self.manifest["shards"], self.number
         self.number += 1
         if number < len(shards):
             if shards[number]["input"] != given:
                 raise ValueError(
-                    f"shard {number} of {self.folder} was computed from other clouds, or has other "
-                    f"labels, than those given now. Give the same ones to go on, or a new folder."
+                    f"shard {number} of {self.folder}, which begins with cloud {start}, was "
+                    f"computed from other clouds, or has other labels, than those given now. Give "
+                    f"the same ones to go on, or a new folder."
                 )
             if _is_whole(self.folder, number, shards[number]):
                 return
@@ -213,7 +215,8 @@ def _fitted(filtration: Any, part: list[Any]) -> Any:
     try:
         check_is_fitted(filtration, "dimension_")
     except NotFittedError:
-        return clone(filtration).fit(part)
+        with _naming_clouds(0, len(part)):
+            return clone(filtration).fit(part)
     return filtration
 
 
