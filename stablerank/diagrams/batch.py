@@ -6,6 +6,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -217,12 +218,13 @@ class DiagramBatch:
         ValueError
             If the file is damaged, or holds anything else.
         """
-        with open(path, "rb") as file:  # np.load would leave it open when it is no archive
-            try:
-                with np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
-                    return cls.from_arrays(arrays)
-            except DAMAGE as error:
-                raise ValueError(f"{os.fspath(path)} holds no {cls.__name__}: {error}") from error
+        try:
+            with open_archive(path) as arrays:
+                return cls.from_arrays(arrays)
+        except (FileNotFoundError, IsADirectoryError, PermissionError):
+            raise
+        except DAMAGE as error:
+            raise ValueError(f"{os.fspath(path)} holds no {cls.__name__}: {error}") from error
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything as plain arrays by name: what :meth:`save` writes."""
@@ -291,6 +293,14 @@ class DiagramBatch:
                 f"{self.homology_dimensions}."
             )
         return self.offsets[dimension]
+
+
+@contextmanager
+def open_archive(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """An npz file without pickled objects, to be read array by array."""
+    # np.load would leave the file open when it is no archive
+    with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+        yield archive
 
 
 def check_diagrams(X: Any, name: str = "X") -> DiagramBatch:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stablerank.diagrams.batch import DAMAGE
+from stablerank.diagrams.batch import DAMAGE, open_archive
 
 
 def clouds_in_folder(folder: str | os.PathLike[str]) -> Iterator[NDArray[Any]]:
@@ -46,17 +46,13 @@ def clouds_in_folder(folder: str | os.PathLike[str]) -> Iterator[NDArray[Any]]:
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    if path.suffix == ".npy":
-        yield str(path), _read(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
-        return
-    with _read(path, lambda: np.load(path, allow_pickle=False)) as archive:
-        for name in archive.files:
-            yield f"{name} in {path}", _read(path, lambda name=name: archive[name])
-
-
-def _read(path: Path, read: Any) -> Any:
     try:
-        return read()
+        if path.suffix == ".npy":
+            yield str(path), np.load(path, mmap_mode="r", allow_pickle=False)
+            return
+        with open_archive(path) as archive:
+            for name in archive.files:
+                yield f"{name} in {path}", archive[name]
     except DAMAGE as error:
         raise ValueError(f"{path} is damaged, or holds no arrays: {error}") from error
 

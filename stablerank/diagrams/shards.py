@@ -6,14 +6,13 @@ import itertools
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from stablerank.diagrams.batch import DAMAGE, Diagram
+from stablerank.diagrams.batch import DAMAGE, Diagram, open_archive
 from stablerank.diagrams.cloud_diagrams import CloudDiagrams
 from stablerank.diagrams.digests import array_digest
 from stablerank.files import write_atomically
@@ -100,7 +99,7 @@ class DiagramShards:
         for number, rows in self._parts():
             path = shard_path(self.folder, number)
             try:
-                with _open_archive(path) as arrays:
+                with open_archive(path) as arrays:
                     marks.append(arrays["labels"][rows])
             except DAMAGE as error:
                 raise _damaged(path, error) from error
@@ -200,7 +199,7 @@ def read_shard(folder: Path, number: int, entry: dict[str, Any]) -> CloudDiagram
     """Read a shard and compare it with its entry in the manifest; ValueError if it is damaged."""
     path = shard_path(folder, number)
     try:
-        with _open_archive(path) as archive:
+        with open_archive(path) as archive:
             arrays = {name: archive[name] for name in archive.files}
         if content_digest(arrays) != entry["content"]:
             raise ValueError("its content is not what the manifest lists")
@@ -213,13 +212,6 @@ def content_digest(arrays: dict[str, NDArray[Any]]) -> str:
     """What the manifest lists of a shard: of its arrays, since an archive holds the time too."""
     names = sorted(arrays)
     return array_digest(np.array(names), *(arrays[name] for name in names)).hex()
-
-
-@contextmanager
-def _open_archive(path: Path) -> Iterator[Any]:
-    # np.load would leave the file open when it is no archive
-    with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
-        yield archive
 
 
 def _damaged(path: Path, error: BaseException) -> ValueError:

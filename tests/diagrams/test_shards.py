@@ -309,7 +309,7 @@ OTHERS: dict[str, tuple[Callable[[list[Cloud]], Any], dict[str, Any], str]] = {
     "a bit of a cloud": (
         _moved,
         {},
-        "^shard 2 of .*, which begins with cloud 4, was computed from other clouds",
+        "^shard 2 of .* with cloud 4, was computed from other clouds",
     ),
     "order": (lambda X: [X[1], X[0], *X[2:]], {}, "shard 0 of .* computed from other clouds"),
     "shape": (lambda X: [X[0].reshape(-1, 1), *X[1:]], {}, "Clouds 0 to 1"),
@@ -320,9 +320,9 @@ OTHERS: dict[str, tuple[Callable[[list[Cloud]], Any], dict[str, Any], str]] = {
     "more": (
         lambda X: X + X[:3],
         {"labels": [0, 1, 2] * 4},
-        "shard 4 of .* computed from other clouds",
+        "shard 4 of .* from other clouds",
     ),
-    "shard size": (list, {"shard_size": 3}, ".* holds shards with another shard_size: 2, not 3"),
+    "shard size": (list, {"shard_size": 3}, ".* another shard_size: 2, not 3"),
     "engine": (
         list,
         {"filtration": AlphaPersistence(engine="gudhi")},
@@ -393,9 +393,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.npy has shape \(3,\): expected a cloud"):
         transform_to_shards(AlphaPersistence(), folder, tmp_path / "s")
     np.save(folder / "a.npy", np.array([{}], dtype=object))
-    with pytest.raises(
-        ValueError, match=r"a\.npy is damaged, or holds no arrays: .*Python objects"
-    ):
+    with pytest.raises(ValueError, match=r"a\.npy is damaged, or holds .*Python objects"):
         transform_to_shards(AlphaPersistence(), folder, tmp_path / "s")
     (folder / "a.npy").unlink()
     (folder / "b.npz").write_bytes(b"PK\x03\x04 no archive")
