@@ -242,9 +242,9 @@ class Parallel:
 
     def source_fits(self, space: Space) -> bool:
         """Whether the branches can start from `space`."""
-        if space.parts:
-            return dict(space.parts) == {n: b.source for n, b in self.branches.items()}
-        return all(branch.source == space for branch in self.branches.values())
+        if all(branch.source == space for branch in self.branches.values()):
+            return True
+        return dict(space.parts) == {n: b.source for n, b in self.branches.items()}
 
     @property
     def source(self) -> Space:
@@ -527,7 +527,11 @@ def _largest(reach: _Reach) -> float:
 def _push(reach: _Reach, element: Element) -> _Reach:
     if isinstance(element, Parallel):
         parts = {
-            name: _push_branch(reach[name] if isinstance(reach, dict) else reach, branch)
+            # a branch that starts from a product itself takes the whole of it
+            name: _push_branch(
+                reach[name] if isinstance(reach, dict) and not branch.source.parts else reach,
+                branch,
+            )
             for name, branch in element.branches.items()
         }
         return _join(parts, element.target) if element.joined else parts
