@@ -104,7 +104,7 @@ def test_diagrams_that_do_not_know_their_clouds_are_refused(fitted: Fitted) -> N
     unknown = DiagramBatch(known.bars, known.offsets)
     with pytest.raises(ValueError, match=re.escape("CloudDiagrams.compute(pipeline[0], clouds)")):
         certify(model, unknown)
-    with pytest.raises(ValueError, match="moves points, but X holds diagrams"):
+    with pytest.raises(ValueError, match="behind the persistence: certify the whole"):
         certify(model.pipeline_[1:], known)  # without the filtration there is no constant
 
 
