@@ -175,7 +175,9 @@ class CachedPersistence(Filtration):
     def _check(self, X: Any, dimension: int | None) -> list[NDArray[np.float64]]:
         return self._inner()._check(X, dimension)
 
-    def _diagrams(self, clouds: Sequence[NDArray[np.float64]]) -> list[dict[int, Diagram]]:
+    def _diagrams(
+        self, clouds: Sequence[NDArray[np.float64]]
+    ) -> DiagramBatch | list[dict[int, Diagram]]:
         return self._inner()._diagrams(clouds)
 
 
