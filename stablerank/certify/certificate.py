@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,29 @@ class Certificates:
         from stablerank.plotting import plot_certified_accuracy
 
         return plot_certified_accuracy(self, y, ax=ax, **style)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Certificates]) -> Certificates:
+        """The certificates of several lots of clouds against one threat, one after the other.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or they are not by the same constants against the same threat.
+        """
+        claims = {(part.threat, part.unit, part.chain, part.method) for part in parts}
+        if len(claims) != 1:
+            raise ValueError(
+                f"Cannot concatenate {len(parts)} certificates of {len(claims)} different claims: "
+                f"all need the same threat, chain of constants and method."
+            )
+        return cls(
+            np.concatenate([part.radius for part in parts]),
+            np.concatenate([part.prediction for part in parts]),
+            np.concatenate([part.margin for part in parts]),
+            *claims.pop(),
+            np.concatenate([np.asarray(part.route) for part in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.radius)

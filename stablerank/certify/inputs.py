@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import DiagramBatch
+from stablerank.diagrams.cloud_diagrams import CloudDiagrams
 from stablerank.stability import (
     BOTTLENECK,
     LINF,
@@ -67,7 +68,7 @@ def study(stages: Sequence[Any], X: Any, source: Space) -> StudiedInputs:
     stages : sequence
         A filtration and a vectorizer; a vectorizer, for diagrams; or a union of such.
     X : list of clouds, images or matrices, or DiagramBatch
-        What the first stage takes.
+        What the first stage takes; or CloudDiagrams, which it has computed.
     source : Space
         The metric in which the adversary moves them.
 
@@ -109,8 +110,11 @@ def _study_filtration(filtration: Any, vectorizer: Any, X: Any, source: Space) -
             f"and so neither is their rounding. Give it a method largest_values(X), as Filtration "
             f"asks."
         )
-    largest = filtration.largest_values(X)
-    diagrams = filtration.transform(X)
+    if isinstance(X, CloudDiagrams):
+        X.check_filtration(filtration)
+        largest, diagrams = X.largest_values, X
+    else:
+        largest, diagrams = filtration.largest_values(X), filtration.transform(X)
     vectors = np.asarray(vectorizer.transform(diagrams), dtype=np.float64)
 
     def error(reach: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,6 +14,8 @@ from stablerank.certify.inputs import StudiedInputs, study
 from stablerank.certify.margins import margin_radii
 from stablerank.certify.threats import DIAGRAM_THREATS, threat_space
 from stablerank.diagrams.batch import DiagramBatch
+from stablerank.diagrams.cloud_diagrams import CloudDiagrams
+from stablerank.diagrams.shards import DiagramShards
 from stablerank.stability import Space, StabilityChain, StabilityError
 from stablerank.stages import (
     chain_of_stages,
@@ -45,8 +47,10 @@ def certify(
     ----------
     pipeline : StableRankClassifier, sklearn Pipeline or LipschitzClassifier
         Fitted. Every step has ``stability(source)``; the last one is a classifier with logits.
-    X : list of clouds, or DiagramBatch
-        Clouds for the threats against points; diagrams for those against diagrams (the steps that
+    X : list of clouds, CloudDiagrams, DiagramShards or DiagramBatch
+        Clouds for the threats against points, or what the very persistence of this pipeline has
+        made of them: :class:`~stablerank.diagrams.CloudDiagrams`, or shards, which are certified
+        one after the other. Diagrams of any kind for the threats against diagrams (the steps that
         compute diagrams are then left out).
     threat : str, default="per_point"
         What the adversary may do. ``"per_point"``: move every point by at most the radius in ℓ2;
@@ -91,6 +95,13 @@ def certify(
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r}: expected one of {list(METHODS)}.")
+    if isinstance(X, DiagramShards):
+        return Certificates.concatenate(
+            [
+                certify(pipeline, batch, threat=threat, p=p, q=q, method=method)
+                for batch in X.batches()
+            ]
+        )
     stages = pipeline_stages(pipeline)
     space, unit = threat_space(threat, p, q)
     stages = _matching_stages(stages, X, threat)
@@ -230,9 +241,10 @@ def _matching_stages(stages: Sequence[Any], X: Any, threat: str) -> list[Any]:
                 f'threat="per_point" or "hausdorff", or certify the diagrams of pipeline[0].'
             )
         return [stage for stage in stages if not computes_diagrams(stage)]
-    if is_diagrams:
+    if is_diagrams and not isinstance(X, CloudDiagrams):
         raise ValueError(
-            f'threat="{threat}" moves points, but X holds diagrams: give the clouds, or use '
+            f'threat="{threat}" moves points, but X holds diagrams: give the clouds, or what '
+            f"CloudDiagrams.compute(pipeline[0], clouds) makes of them, or use "
             f'threat="bottleneck" or "wasserstein".'
         )
     if not starts_from_clouds and any(starts_from_inputs(stage) for stage in stages):
