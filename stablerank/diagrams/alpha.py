@@ -223,12 +223,12 @@ class AlphaPersistence(Filtration):
         if self._in_the_plane(clouds[0].shape[1]):
             planar = planar_alpha(*flatten_clouds(clouds))
             diagrams = self._planar_diagrams(planar)
-            left = np.flatnonzero(planar.gave_up)
-            if left.size == 0:
+            left = np.flatnonzero(planar.gave_up).tolist()
+            if not left:
                 return diagrams
             others = DiagramBatch.from_diagrams([self._diagram(clouds[i]) for i in left.tolist()])
             order = np.arange(len(clouds))
-            order[left] = len(clouds) + np.arange(left.size)
+            order[left] = len(clouds) + np.arange(len(left))
             return DiagramBatch.concatenate([diagrams, others])[order]
         if tuple(self.homology_dimensions) == (0,) and self._may_choose():
             trees = spanning_trees(*flatten_clouds(clouds))
