@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import Diagram, DiagramBatch
-from stablerank.diagrams.workers import map_chunks
+from stablerank.diagrams.workers import run_chunks
 from stablerank.stability import HAUSDORFF, Bound, Parallel, Space, StabilityError, multiply_up
 
 UNIT_ROUNDOFF = 2.0**-53
@@ -76,14 +77,19 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
         check_is_fitted(self, "dimension_")
         self._check_parameters()  # set_params may have changed them since fit
         clouds = self._check(X, self.dimension_)
-        diagrams = map_chunks(
+        parts = run_chunks(
             self._diagrams,
             clouds,
             n_jobs=self.n_jobs,
             prefer="threads",
             description="persistence diagrams",
         )
-        return DiagramBatch.from_diagrams(diagrams, self._sorted_dimensions())
+        batches = [part for part in parts if isinstance(part, DiagramBatch)]
+        if len(batches) == len(parts):
+            return DiagramBatch.concatenate(batches)
+        return DiagramBatch.from_diagrams(
+            list(itertools.chain.from_iterable(parts)), self._sorted_dimensions()
+        )
 
     @abstractmethod
     def stability(self, source: Space) -> Parallel:
@@ -177,21 +183,28 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
     def _check(self, X: Any, dimension: int | None) -> list[NDArray[np.float64]]: ...
 
     @abstractmethod
-    def _diagrams(self, clouds: Sequence[NDArray[np.float64]]) -> list[dict[int, Diagram]]: ...
+    def _diagrams(
+        self, clouds: Sequence[NDArray[np.float64]]
+    ) -> DiagramBatch | list[dict[int, Diagram]]:
+        """The diagrams of a chunk of checked inputs, run by a worker.
+
+        A batch where compiled code works on all of them at once, which costs the other workers
+        nothing when it is gathered; a dict for each cloud where that is no matter.
+        """
 
     def _check_parameters(self) -> None:
         dimensions = self.homology_dimensions
         if (
             not isinstance(dimensions, (tuple, list))
             or not dimensions
-            or not all(_is_integer(k) and k >= 0 for k in dimensions)
+            or not all(is_integer(k) and k >= 0 for k in dimensions)
             or len(set(dimensions)) < len(dimensions)
         ):
             raise ValueError(
                 f"homology_dimensions={dimensions!r}: expected a tuple of different integers >= 0, "
                 f"such as (0, 1)."
             )
-        if self.n_jobs is not None and not (_is_integer(self.n_jobs) and self.n_jobs != 0):
+        if self.n_jobs is not None and not (is_integer(self.n_jobs) and self.n_jobs != 0):
             raise ValueError(
                 f"n_jobs={self.n_jobs!r}: expected a number of workers, -1 for all cores, or None."
             )
@@ -230,5 +243,6 @@ def check_epsilon(epsilon: ArrayLike, n_clouds: int) -> NDArray[np.float64]:
     return np.broadcast_to(sizes, (n_clouds,)).copy()
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
+    """Whether a parameter is a whole number; True and False are not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

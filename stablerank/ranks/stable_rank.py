@@ -213,6 +213,28 @@ class StableRank(TransformerMixin, BaseEstimator):
             vectors.append(out)
         return np.concatenate(vectors, axis=1)
 
+    def from_bars(self, bars: Mapping[int, tuple[Tensor, Tensor]]) -> Tensor:
+        """The vectors of padded diagrams, differentiable in births and deaths.
+
+        Parameters
+        ----------
+        bars : dict of int to (Tensor, Tensor)
+            For each homology dimension births and deaths, shape (n_clouds, n_bars) each, padded
+            with bars (0, 0) of length zero.
+
+        Returns
+        -------
+        Tensor of shape (n_clouds, n_features)
+            What :meth:`transform` returns for the same diagrams.
+        """
+        check_is_fitted(self, "n_ranks_")
+        contour = check_contour(self.contour)
+        vectors = []
+        for dimension, n_ranks in self.n_ranks_.items():
+            lengths = contour.lengths(*bars[dimension])
+            vectors.append(stable_ranks(lengths, self.p, n_ranks, self._tail(dimension)))
+        return torch.cat(vectors, dim=-1)
+
     def stability(self, source: Space) -> Parallel:
         """Bounds from the diagrams to the vector, with a constant for each coordinate.
 
