@@ -14,8 +14,9 @@ from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import DiagramBatch
 from stablerank.stability import BOTTLENECK
 
-BATCH_BARS = 2_000_000
-"""How many numbers a block of padded diagrams may have, whatever the number of clouds."""
+BATCH_BARS = 200_000
+"""How many numbers a block of padded diagrams may have, whatever the number of clouds: few enough
+that they stay in the processor's cache, which is twice as fast as ten times as many."""
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,8 @@ class OrderStatistics(TransformerMixin, BaseEstimator, ABC):
             template = self._template(dimension)
             out = np.empty((len(batch), len(template), n_levels))
             for clouds in blocks(batch, dimension, len(template)):
-                values = template.values(*padded_bars(batch, dimension, clouds))
-                out[clouds] = _largest(values, n_levels).numpy()
+                bars = padded_bars(batch, dimension, clouds)
+                out[clouds] = template.largest(*bars, n_levels).numpy()
             vectors.append(out.reshape(len(batch), -1))
         return np.concatenate(vectors, axis=1)
 
@@ -114,7 +114,7 @@ class OrderStatistics(TransformerMixin, BaseEstimator, ABC):
         """
         check_is_fitted(self, "n_levels_")
         vectors = [
-            _largest(self._template(dimension).values(*bars[dimension]), n_levels).flatten(-2)
+            self._template(dimension).largest(*bars[dimension], n_levels).flatten(-2)
             for dimension, n_levels in self.n_levels_.items()
         ]
         return torch.cat(vectors, dim=-1)
@@ -215,10 +215,9 @@ class OrderStatistics(TransformerMixin, BaseEstimator, ABC):
             ends = torch.empty((2, len(batch), len(template), n_levels), dtype=torch.float64)
             for clouds in blocks(batch, dimension, len(template)):
                 boxes = bar_boxes(ball, dimension, clouds)
-                lower, upper = template.bounds(boxes)
-                ends[0, clouds] = _largest(lower, n_levels)
+                lower, upper = template.largest_bounds(boxes, n_levels)
                 floor = template.appearing(boxes)[..., None]
-                ends[1, clouds] = torch.maximum(_largest(upper, n_levels), floor)
+                ends[0, clouds], ends[1, clouds] = lower, torch.maximum(upper, floor)
             parts.append(ends.flatten(-2))
         lower, upper = torch.cat(parts, dim=-1)
         return lower, upper
@@ -458,10 +457,3 @@ class Windows(OrderStatistics):
 
     def _template(self, dimension: int) -> Template:
         return Window(self.windows_[dimension])
-
-
-def _largest(values: Tensor, n_levels: int) -> Tensor:
-    """The largest entries along the last axis, in order, padded with zeros."""
-    kept = min(n_levels, values.shape[-1])
-    largest = torch.topk(values, kept, dim=-1).values
-    return torch.nn.functional.pad(largest, (0, n_levels - kept))

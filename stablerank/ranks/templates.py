@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -49,6 +51,15 @@ class Template(ABC):
 
         The lower end is 0 for a bar that can vanish.
         """
+
+    def largest(self, births: Tensor, deaths: Tensor, n_levels: int) -> Tensor:
+        """The largest values over the bars, shape (..., m, n_levels), padded with zeros."""
+        return k_largest(self.values(births, deaths), n_levels)
+
+    def largest_bounds(self, boxes: BarBoxes, n_levels: int) -> tuple[Tensor, Tensor]:
+        """The largest lower and upper ends over the bars, shape (n_clouds, m, n_levels) each."""
+        lower, upper = self.bounds(boxes)
+        return k_largest(lower, n_levels), k_largest(upper, n_levels)
 
     @abstractmethod
     def short_bars(self, reach: Tensor, lowest: float) -> Tensor:
@@ -144,6 +155,20 @@ class Tent(Template):
         lower = self.values(boxes.births_high, boxes.deaths_low)
         return lower, self.values(boxes.births_low, boxes.deaths_high)
 
+    def largest(self, births: Tensor, deaths: Tensor, n_levels: int) -> Tensor:
+        """As for any template, and compiled where no gradient is asked for."""
+        tracked = births.requires_grad or deaths.requires_grad
+        if tracked or births.dtype != torch.float64 or births.ndim != 2:
+            return super().largest(births, deaths, n_levels)
+        out = np.zeros((len(births), len(self), n_levels))
+        _compiled()(births.numpy(), deaths.numpy(), self.positions.numpy(), out)
+        return torch.from_numpy(out)
+
+    def largest_bounds(self, boxes: BarBoxes, n_levels: int) -> tuple[Tensor, Tensor]:
+        """The largest values at the two corners."""
+        lower = self.largest(boxes.births_high, boxes.deaths_low, n_levels)
+        return lower, self.largest(boxes.births_low, boxes.deaths_high, n_levels)
+
     def short_bars(self, reach: Tensor, lowest: float) -> Tensor:
         """The reach, attained by (t − reach, t + reach); less for t near `lowest`."""
         return torch.minimum(reach[:, None], (self.positions - lowest).clamp_min(0.0))
@@ -204,3 +229,39 @@ class Window(Template):
         """A subtraction from the centre, and one from the size where the value is positive."""
         columns = (self.births, self.deaths, self.sizes)
         return UNIT_ROUNDOFF * (largest + sum(float(column.abs().max()) for column in columns))
+
+
+def k_largest(values: Tensor, n_levels: int) -> Tensor:
+    """The largest entries along the last axis, in order, padded with zeros."""
+    kept = min(n_levels, values.shape[-1])
+    largest = torch.topk(values, kept, dim=-1).values
+    return torch.nn.functional.pad(largest, (0, n_levels - kept))
+
+
+@functools.cache
+def _compiled() -> Any:
+    """:func:`_largest_tents`, compiled when it is first needed."""
+    try:
+        return njit(cache=True, nogil=True)(_largest_tents)
+    except RuntimeError:  # numba found no folder to write to: compile in every process
+        return njit(nogil=True)(_largest_tents)
+
+
+def _largest_tents(births: Any, deaths: Any, positions: Any, out: Any) -> None:
+    """Insert the values of each cloud's bars, one after the other, into its rows of `out`.
+
+    Most values are below the last place of their row, and cost one comparison; no array of all
+    values is written.
+    """
+    n_levels = out.shape[2]
+    for cloud in range(len(births)):
+        for j in range(len(positions)):
+            t, top = positions[j], out[cloud, j]
+            for i in range(births.shape[1]):
+                value = min(t - births[cloud, i], deaths[cloud, i] - t)
+                if value > top[n_levels - 1]:
+                    place = n_levels - 1
+                    while place > 0 and top[place - 1] < value:
+                        top[place] = top[place - 1]
+                        place -= 1
+                    top[place] = value

@@ -327,9 +327,8 @@ def test_the_law_can_fail(
 def test_the_law_fails_if_no_bar_may_appear(
     vectorizer: str, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(
-        HalfLengths()._template(0).__class__.__mro__[1], "appearing", nothing_appears
-    )
+    base = type(HalfLengths()._template(0)).__mro__[1]
+    monkeypatch.setattr(base, "appearing", nothing_appears)
     monkeypatch.setattr(StandardContour, "longest", lambda self, gap: torch.zeros_like(gap))
     assert escape(VECTORIZERS[vectorizer], make_case(seed, BOTTLENECK, 0.0)) > 0
 

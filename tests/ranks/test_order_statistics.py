@@ -336,6 +336,9 @@ def test_from_bars_is_transform_with_gradients(kind: str, seed: int) -> None:
     stage = EVERY[kind].fit(batch)
     bars = {k: (batch.to_tensor(k)[..., 0], batch.to_tensor(k)[..., 1]) for k in (0, 1)}
     assert (stage.from_bars(bars).numpy() == stage.transform(batch)).all()
+    # what gradients flow through has the same bits as what is compiled for transform and bounds
+    tracked = {k: (births.clone().requires_grad_(), deaths) for k, (births, deaths) in bars.items()}
+    assert (stage.from_bars(tracked).detach().numpy() == stage.transform(batch)).all()
     single = {k: (births.float(), deaths.float()) for k, (births, deaths) in bars.items()}
     assert stage.from_bars(single).dtype == torch.float32
     assert stage.from_bars(single).numpy() == pytest.approx(stage.transform(batch), abs=1e-5)
