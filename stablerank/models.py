@@ -23,27 +23,31 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as bytes_from_tensors
 from sklearn.pipeline import Pipeline
 
-from stablerank.diagrams import AlphaPersistence, RipsPersistence
 from stablerank.files import write_atomically
 from stablerank.nn import LipschitzClassifier, StableRankNetwork
 from stablerank.nn.network import check_architecture
-from stablerank.ranks import DistanceContour, StableRank, StandardContour
-from stablerank.ranks.contours import contour_from_dict
+from stablerank.stage_files import (
+    check_dimensions,
+    n_features_of,
+    plain_parameters,
+    plain_stage,
+    read_stage,
+    restored_parameters,
+    starts,
+)
+from stablerank.stages import LipschitzUnion, computes_diagrams
 
 if TYPE_CHECKING:
     from stablerank.estimators import StableRankClassifier
 
-FORMAT = 1
-_FILTRATIONS = {"alpha": AlphaPersistence, "rips": RipsPersistence}
+FORMAT = 2
 _LABELS = {"b", "i", "u", "f", "U"}
 _LONGEST_LABEL = 10_000
 _NO_DIGEST = "0" * 64
 _DIGEST_KEY = rb"{\"sha256\": \""
 _ONLY_FOR_TRAINING = {"optimizer", "callbacks", "train_split"}
 _KEYS = {
-    "model": {"sha256", "format", "parameters", "persistence", "ranks", "network", "classes"},
-    "persistence": {"kind", "parameters", "dimension"},
-    "ranks": {"parameters", "homology_dimensions", "n_ranks", "max_bars"},
+    "model": {"sha256", "format", "parameters", "steps", "network", "classes"},
     "network": {"parameters", "layer", "activation", "hidden", "epsilon", "temperature"},
     "classes": {"dtype", "values"},
 }
@@ -51,24 +55,18 @@ _KEYS = {
 
 def save_model(model: StableRankClassifier, path: str | os.PathLike[str]) -> None:
     """Write a fitted model; see :meth:`StableRankClassifier.save`."""
-    persistence, ranks, classifier = (step for _, step in model._fitted().steps)
-    if type(ranks) is not StableRank or type(classifier) is not LipschitzClassifier:
+    *before, classifier = (step for _, step in model._fitted().steps)
+    if type(classifier) is not LipschitzClassifier:
         raise ValueError(
-            f"Only models of StableRank and LipschitzClassifier can be saved, not of "
-            f"{type(ranks).__name__} and {type(classifier).__name__}."
+            f"Only models that end in a LipschitzClassifier can be saved, not in a "
+            f"{type(classifier).__name__}."
         )
-    network, filtration = classifier.network_, _filtration(persistence)
+    network = classifier.network_
     description = {
         "sha256": _NO_DIGEST,
         "format": FORMAT,
         "parameters": _plain(model.get_params(deep=False)),
-        "persistence": {**filtration, "dimension": persistence.dimension_},
-        "ranks": {
-            "parameters": _plain(ranks.get_params(deep=False)),
-            "homology_dimensions": [int(k) for k in ranks.homology_dimensions_],
-            "n_ranks": [[int(k), int(n)] for k, n in ranks.n_ranks_.items()],
-            "max_bars": [[int(k), int(n)] for k, n in ranks.max_bars_.items()],
-        },
+        "steps": [plain_stage(step) for step in before],
         "network": {
             "parameters": _plain(classifier.get_params(deep=False)),
             "layer": network.layer,
@@ -104,6 +102,11 @@ def load_model(kind: type[StableRankClassifier], path: str | os.PathLike[str]) -
         raise ValueError(
             f"{path} has format {description['format']}, and this version reads up to {FORMAT}: "
             f"upgrade stablerank."
+        )
+    if description["format"] < FORMAT:
+        raise ValueError(
+            f"{path} has format {description['format']} of an early version, and this one reads "
+            f"format {FORMAT}: fit the model again."
         )
     _check_digest(data, path)
     try:
@@ -162,53 +165,19 @@ def _assemble(
         found = set(description if name == "model" else description[name])
         if found != keys:
             raise ValueError(f"its {name} has the keys {sorted(found)}: expected {sorted(keys)}.")
-    persistence = _read_filtration(description["persistence"])
-    ranks = _read_ranks(description["ranks"], persistence.homology_dimensions)
+    before = [read_stage(step) for step in description["steps"]]
+    union = len(before) == 1 and isinstance(before[0], LipschitzUnion)
+    if len(before) != (1 if union else 2) or not all(map(computes_diagrams, starts(before[0]))):
+        raise ValueError(f"its steps are {before!r}.")
+    check_dimensions(before)
     classes = _read_labels(**description["classes"])
-    classifier = _read_classifier(description["network"], ranks.n_features_out_, classes, state)
-    model = kind(**_restored(description["parameters"]))
-    steps = [("persistence", persistence), ("ranks", ranks), ("network", classifier)]
-    model.pipeline_ = Pipeline(steps)
+    n_features = n_features_of(before[-1])
+    classifier = _read_classifier(description["network"], n_features, classes, state)
+    model = kind(**restored_parameters(description["parameters"]))
+    names = ("persistence", "ranks")[: len(before)]
+    model.pipeline_ = Pipeline([*zip(names, before, strict=True), ("network", classifier)])
     model.classes_ = classes
     return model
-
-
-def _filtration(persistence: Any) -> dict[str, Any]:
-    kind = next((k for k, c in _FILTRATIONS.items() if type(persistence) is c), None)
-    if kind is None:
-        raise ValueError(
-            f"Only models of AlphaPersistence or RipsPersistence can be saved, not of "
-            f"{type(persistence).__name__}."
-        )
-    return {"kind": kind, "parameters": _plain(persistence.get_params(deep=False))}
-
-
-def _read_filtration(part: dict[str, Any]) -> Any:
-    if part["kind"] not in _FILTRATIONS:
-        raise ValueError(f"it has the unknown filtration {part['kind']!r}.")
-    persistence: Any = _FILTRATIONS[part["kind"]](**_restored(part["parameters"]))
-    persistence._check_parameters()
-    if "dimension" in part:
-        without = getattr(persistence, "metric", None) == "precomputed"
-        dimension = part["dimension"]
-        if (dimension is None) != without or not (without or _is_count(dimension)):
-            raise ValueError(f"its clouds have the dimension {dimension!r}.")
-        persistence.dimension_ = dimension
-    return persistence
-
-
-def _read_ranks(part: dict[str, Any], homology_dimensions: tuple[int, ...]) -> StableRank:
-    ranks = StableRank(**_restored(part["parameters"]))
-    ranks.fit([{k: np.empty((0, 2)) for k in homology_dimensions}])  # checks the parameters
-    if part["homology_dimensions"] != list(ranks.homology_dimensions_):
-        raise ValueError("the homology dimensions of its ranks are not those of its filtration.")
-    for name in ("n_ranks", "max_bars"):
-        counts = dict(part[name])
-        if list(counts) != part["homology_dimensions"] or not all(map(_is_count, counts.values())):
-            raise ValueError(f"{name}={part[name]!r}: expected one count for each dimension.")
-        setattr(ranks, f"{name}_", counts)
-    ranks.n_features_out_ = sum(ranks.n_ranks_.values())
-    return ranks
 
 
 def _read_classifier(
@@ -217,7 +186,7 @@ def _read_classifier(
     classes: NDArray[Any],
     state: dict[str, torch.Tensor],
 ) -> LipschitzClassifier:
-    classifier = LipschitzClassifier(**_restored(part["parameters"]))
+    classifier = LipschitzClassifier(**restored_parameters(part["parameters"]))
     classifier._check_parameters()
     for name in ("epsilon", "temperature"):
         if not isinstance(part[name], float) or not 0 < part[name] < math.inf:
@@ -249,7 +218,7 @@ def _expected_shapes(
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(
         ("standardize.center", "standardize.factor"), (n_features,)
     )
-    n_in, step = n_features, 2 if layer == "linf" else 1  # an activation after each layer
+    n_in, step = n_features, 1 if layer == "linf-distance" else 2  # an activation after each
     for i, n_out in enumerate(hidden):
         shapes[f"body.{step * i}.weight"] = (n_out, n_in)
         shapes[f"body.{step * i}.bias"] = (n_out,)
@@ -282,71 +251,13 @@ def _read_labels(dtype: str, values: list[Any]) -> NDArray[Any]:
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
     """Parameters as JSON; without those that only training needs and that JSON cannot hold."""
-    plain: dict[str, Any] = {}
+    kept = {}
     for name, value in parameters.items():
         short = name.rpartition("__")[2]
-        generator = short == "random_state" and not (value is None or _is_integer(value))
-        if short not in _ONLY_FOR_TRAINING and not generator:
-            try:
-                plain[name] = _plain_value(value)
-            except TypeError:
-                raise ValueError(f"{name}={value!r} cannot be saved without pickling.") from None
-    return plain
-
-
-def _plain_value(value: Any) -> Any:
-    if value is None or isinstance(value, (str, bool)):
-        return value
-    if _is_integer(value):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return {"float": float(value).hex()}
-    if type(value) in (StandardContour, DistanceContour):
-        return {"contour": value.to_dict()}
-    if type(value) in _FILTRATIONS.values():
-        return {"filtration": _filtration(value)}
-    if isinstance(value, dict):
-        return {"items": [[_plain_value(k), _plain_value(v)] for k, v in value.items()]}
-    if isinstance(value, np.ndarray):
-        return {"array": [_plain_value(v) for v in value.astype(np.float64).tolist()]}
-    if isinstance(value, (tuple, list)):
-        kind = "tuple" if isinstance(value, tuple) else "list"
-        return {kind: [_plain_value(v) for v in value]}
-    raise TypeError
-
-
-def _restored(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {name: _restored_value(value) for name, value in parameters.items()}
-
-
-def _restored_value(plain: Any) -> Any:
-    if not isinstance(plain, dict):
-        if not (plain is None or isinstance(plain, (str, int))):
-            raise ValueError(f"{plain!r} is no value of a parameter.")
-        return plain
-    ((kind, value),) = plain.items()
-    if kind == "float":
-        return float.fromhex(value)
-    if kind == "contour":
-        return contour_from_dict(value)
-    if kind == "filtration":
-        return _read_filtration(value)
-    if kind == "items":
-        return {_restored_value(k): _restored_value(v) for k, v in value}
-    values = [_restored_value(v) for v in value]
-    if kind == "array":
-        return np.array(values, dtype=np.float64)
-    if kind not in ("tuple", "list"):
-        raise ValueError(f"{kind!r} is no kind of parameter.")
-    return tuple(values) if kind == "tuple" else values
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _is_count(value: Any) -> bool:
-    return _is_integer(value) and 0 < value < 2**53
+        number = value is None or isinstance(value, (int, np.integer))
+        if short not in _ONLY_FOR_TRAINING and not (short == "random_state" and not number):
+            kept[name] = value
+    return plain_parameters(kept)
 
 
 def _refuse_constant(name: str) -> None:

@@ -150,6 +150,17 @@ class LipschitzUnion(FeatureUnion):
             if stage != "drop"
         ]
 
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """The names of the last stage of each branch, behind the branch's: ``alpha__H1_rank0``."""
+        return np.array(
+            [
+                f"{name}__{feature}"
+                for name, stages in self.branches()
+                for feature in stages[-1].get_feature_names_out()
+            ],
+            dtype=object,
+        )
+
     def stability(self, source: Space) -> StabilityChain:
         """The constants of all branches, joined into one vector in ℓ∞.
 

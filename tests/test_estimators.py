@@ -371,7 +371,7 @@ MISSPELT = {
     "'network__lr'?",
     "rank__p": "Did you mean 'ranks__p'?",
     "network_lr": "Did you mean 'network__lr'?",
-    "zzz": "Its parameters are contour, epsilon, ",
+    "zzz": "Its parameters are certified_training, contour, epsilon, ",
     "zzz__zzz": "ranks__max_bars, ranks__n_ranks, ranks__p.",
     "network__fit": "'network__fit' is no parameter",
 }
@@ -577,9 +577,12 @@ BAD_PARAMETERS: list[tuple[dict[str, Any], str]] = [
     ({"contour": "short"}, "contour='short': expected"),
     ({"homology_dimensions": (2,)}, "points in R^2 have no homology in dimension 2"),
     ({"homology_dimensions": ()}, "homology_dimensions=(): expected"),
-    ({"persistence": "cech"}, "persistence='cech': expected one of ['alpha', 'rips'], or a"),
+    (
+        {"persistence": "cech"},
+        "persistence='cech': expected one of ['alpha', 'rips'], a filtration",
+    ),
     ({"persistence": None}, "persistence=None: expected one of"),
-    ({"persistence": AlphaPersistence}, "expected one of ['alpha', 'rips'], or a filtration such"),
+    ({"persistence": AlphaPersistence}, "expected one of ['alpha', 'rips'], a filtration such"),
     ({"persistence__metric": "euclidean"}, "Invalid parameter 'metric'"),
     ({"n_jobs": 0}, "n_jobs=0: expected a number of workers"),
     ({"ranks__max_bars": 0}, "max_bars=0: expected"),

@@ -24,11 +24,22 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from skorch.callbacks import EarlyStopping
 from skorch.dataset import ValidSplit
 
-from stablerank import AlphaPersistence, DistanceContour, RipsPersistence, StableRankClassifier
+from stablerank import (
+    AlphaPersistence,
+    DistanceContour,
+    DistanceToMeasurePersistence,
+    HalfLengths,
+    Landscapes,
+    LipschitzUnion,
+    RipsPersistence,
+    StableRank,
+    StableRankClassifier,
+    Windows,
+)
 from stablerank.diagrams.filtration import Filtration
 
 N = 24
@@ -64,6 +75,10 @@ def load(path: Path) -> StableRankClassifier:
 
 
 def same(a: Any, b: Any) -> bool:
+    if hasattr(a, "get_params"):
+        return type(a) is type(b) and str(a) == str(b)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, np.ndarray):
         return bool(a.dtype == b.dtype and a.shape == b.shape and (a == b).all())
     return type(a) is type(b) and bool(a == b)
@@ -106,6 +121,30 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "groupsort": {"network__activation": "groupsort"},
     "no hidden layer": {"network__hidden": ()},
     "margin": {"loss": "margin", "temperature": 3.0, "epsilon": 0.1, "network__offset": 0.5},
+    "landscapes": {"ranks": Landscapes(3, 2)},
+    "several ranks": {
+        "ranks": LipschitzUnion([("lengths", StableRank(n_ranks=3)), ("windows", Windows(2, 2))]),
+    },
+    "several filtrations": {
+        "persistence": LipschitzUnion(
+            [
+                ("alpha", make_pipeline(AlphaPersistence(), StableRank(n_ranks=3))),
+                (
+                    "grid",
+                    make_pipeline(
+                        DistanceToMeasurePersistence(3, resolution=6), HalfLengths(n_levels=2)
+                    ),
+                ),
+            ]
+        ),
+        "persistence__alpha__stablerank__p": 2,
+    },
+    "distance to measure": {
+        "persistence": DistanceToMeasurePersistence(3, resolution=6, box=((-3, -3), (3, 3))),
+    },
+    "boxes": {"certified_training": "box", "epsilon": 0.01, "network__clean_weight": 0.5},
+    "free": {"network__layer": "free", "network__activation": "relu"},
+    "offset": {"loss": "offset", "network__offset": 1.0},
     "constants": {"n_ranks": 1, "network__constants": [0.1, 3.0], "verbose": False},
     "NumPy's numbers": {
         "p": np.float64(3.0),
@@ -128,7 +167,7 @@ def test_a_loaded_model_is_the_saved_one(settings: dict[str, Any], tmp_path: Pat
         assert str(loaded) == str(saved)
     own, others = saved.get_params(deep=False), loaded.get_params(deep=False)
     assert own.keys() == others.keys()
-    for name in own.keys() - {"persistence"}:
+    for name in own.keys() - {"persistence", "ranks"}:
         assert own[name] == others[name]
     assert type(own["persistence"]) is type(others["persistence"])
     # training goes on from there as it did
@@ -333,7 +372,7 @@ def test_the_format_is_as_described(path: Path, model: StableRankClassifier) -> 
     assert_same_model(load(path), model)
     description, tensors = parts(path)
     assert next(iter(description)) == "sha256"
-    assert description["format"] == 1
+    assert description["format"] == 2
     assert tensors.keys() == model.pipeline_[-1].network_.state_dict().keys()
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float64}
 
@@ -384,7 +423,8 @@ def nested(depth: int) -> Any:
 
 
 HOSTILE: dict[str, tuple[Change, str]] = {
-    "newer": (setting("format")(2), "has format 2, and this version reads up to 1: upgrade"),
+    "newer": (setting("format")(3), "has format 3, and this version reads up to 2: upgrade"),
+    "older": (setting("format")(1), "has format 1 of an early version, and this one reads"),
     "format 0": (setting("format")(0), "its format is 0"),
     "format true": (setting("format")(True), "its format is True"),
     "format as text": (setting("format")("1"), "its format is '1'"),
@@ -393,29 +433,70 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "unknown key of the network": (setting("network", "code")("1"), "its network has the keys"),
     "no classes": (without("classes"), "its model has the keys"),
     "no epsilon": (without("network", "epsilon"), "its network has the keys"),
-    "ranks that are none": (setting("ranks")(None), "not iterable"),
-    "unknown filtration": (setting("persistence", "kind")("os.system"), "unknown filtration"),
-    "a list for a filtration": (setting("persistence", "kind")([]), "unhashable"),
+    "ranks that are none": (setting("steps", 1)(None), "has no attribute 'get'"),
+    "no steps": (setting("steps")([]), "its steps are []"),
+    "the network twice": (lambda d, _: d["steps"].append(d["steps"][1]), "its steps are ["),
+    "steps turned": (lambda d, _: d["steps"].reverse(), "its steps are [StableRank"),
+    "unknown filtration": (setting("steps", 0, "kind")("os.system"), "unknown kind 'os.system'"),
+    "a list for a filtration": (setting("steps", 0, "kind")([]), "unhashable"),
+    "unknown key of a step": (setting("steps", 0, "code")("1"), "a step has the keys"),
+    "not fitted": (setting("steps", 0, "fitted")({}), "dimension"),
+    "fitted to more": (setting("steps", 0, "fitted", "transform")("1"), "a filtration has ["),
+    "ranks fitted to more": (setting("steps", 1, "fitted", "fit_")(1), "a vectorizer has ["),
+    "an array without a shape": (
+        setting("steps", 1, "fitted", "n_ranks_")({"array": {"shape": [2], "values": []}}),
+        "an array of 0 numbers has the shape [2]",
+    ),
     "unknown parameter": (setting("parameters", "exec")("1"), "'exec' is no parameter of"),
     "class as parameter": (setting("parameters", "__class__")("1"), "is no parameter of"),
-    "unknown parameter of the step": (setting("ranks", "parameters", "q")(1), "unexpected keyword"),
-    "unknown kind of value": (setting("ranks", "parameters", "p")({"eval": "1"}), "'eval' is no"),
-    "p = NaN": (setting("ranks", "parameters", "p")({"float": "nan"}), "p=nan is not the exponent"),
-    "p as text": (setting("ranks", "parameters", "p")("2"), "p='2' is not the exponent"),
+    "unknown parameter of the step": (
+        setting("steps", 1, "parameters", "q")(1),
+        "unexpected keyword",
+    ),
+    "unknown kind of value": (
+        setting("steps", 1, "parameters", "p")({"eval": "1"}),
+        "'eval' is no",
+    ),
+    "p = NaN": (
+        setting("steps", 1, "parameters", "p")({"float": "nan"}),
+        "p=nan is not the exponent",
+    ),
+    "p as text": (setting("steps", 1, "parameters", "p")("2"), "p='2' is not the exponent"),
     "unknown contour": (
-        setting("ranks", "parameters", "contour")({"contour": {"contour": "pickle"}}),
+        setting("steps", 1, "parameters", "contour")({"contour": {"contour": "pickle"}}),
         "contour='pickle' is not one that can be read",
     ),
-    "nested values": (setting("ranks", "parameters", "p")(nested(300)), "not the exponent of a"),
-    "dimension": (setting("persistence", "dimension")(-1), "have the dimension -1"),
-    "dimension as text": (setting("persistence", "dimension")("2"), "have the dimension '2'"),
-    "no dimension": (setting("persistence", "dimension")(None), "have the dimension None"),
-    "other dimensions": (setting("ranks", "homology_dimensions")([0]), "are not those of its"),
-    "counts for others": (setting("ranks", "n_ranks")([[0, 1], [2, 2]]), "expected one count"),
-    "no bars": (setting("ranks", "max_bars")([[0, 0], [1, 5]]), "expected one count for each"),
-    "many bars": (setting("ranks", "max_bars")([[0, 10**30], [1, 5]]), "expected one count"),
-    "negative ranks": (setting("ranks", "n_ranks")([[0, -3], [1, 60]]), "expected one count"),
-    "many ranks": (setting("ranks", "n_ranks")([[0, 10**12], [1, 5]]), "has the shape"),
+    "nested values": (setting("steps", 1, "parameters", "p")(nested(300)), "not the exponent of a"),
+    "dimension": (setting("steps", 0, "fitted", "dimension_")(-1), "have the dimension -1"),
+    "dimension as text": (
+        setting("steps", 0, "fitted", "dimension_")("2"),
+        "have the dimension '2'",
+    ),
+    "no dimension": (setting("steps", 0, "fitted", "dimension_")(None), "have the dimension None"),
+    "other dimensions": (
+        setting("steps", 0, "parameters", "homology_dimensions")({"tuple": [0]}),
+        "are not those of its",
+    ),
+    "counts for others": (
+        setting("steps", 1, "fitted", "n_ranks_")({"items": [[0, 1], [2, 2]]}),
+        "expected one entry",
+    ),
+    "no bars": (
+        setting("steps", 1, "fitted", "max_bars_")({"items": [[0, 0], [1, 5]]}),
+        "max_bars_[0]=0 is no",
+    ),
+    "many bars": (
+        setting("steps", 1, "fitted", "max_bars_")({"items": [[0, 10**30], [1, 5]]}),
+        "is no such thing",
+    ),
+    "negative ranks": (
+        setting("steps", 1, "fitted", "n_ranks_")({"items": [[0, -3], [1, 60]]}),
+        "n_ranks_[0]=-3 is no",
+    ),
+    "many ranks": (
+        setting("steps", 1, "fitted", "n_ranks_")({"items": [[0, 10**12], [1, 5]]}),
+        "it claims ",
+    ),
     "wide": (setting("network", "hidden")([10**12, 4]), "body.0.bias has the shape (8,)"),
     "deep": (setting("network", "hidden")([8] * 1000), "has the shape None: expected"),
     "narrow": (setting("network", "hidden")([7, 4]), "multiples of 2"),
@@ -457,11 +538,11 @@ def test_hostile_files_are_refused(change: Change, message: str, path: Path) -> 
 
 HOSTILE_TEXTS = {
     "no JSON": "import os",
-    "NaN": '{"sha256": "DIGEST", "format": 1, "epsilon": NaN}',
+    "NaN": '{"sha256": "DIGEST", "format": 2, "epsilon": NaN}',
     "a list": '["sha256", "DIGEST"]',
     "a number": "1",
     "nothing": "",
-    "depth": '{"sha256": "DIGEST", "format": 1, "a": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    "depth": '{"sha256": "DIGEST", "format": 2, "a": ' + "[" * 100_000 + "]" * 100_000 + "}",
     "a long number": '{"sha256": "DIGEST", "format": ' + "9" * 10_000 + "}",
 }
 
@@ -548,7 +629,7 @@ class OwnContour(DistanceContour):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"persistence": OwnFiltration()}, "not of OwnFiltration"),
+        ({"persistence": OwnFiltration()}, "behind them, not OwnFiltration"),
         ({"contour": OwnContour([0.2], [0.1], [1.0])}, "contour=DistanceContour(means=[0.2]"),
         ({"network__device": torch.device("cpu")}, "network__device=device(type='cpu') cannot be"),
     ],
@@ -564,7 +645,7 @@ def test_steps_of_your_own(model: StableRankClassifier, tmp_path: Path) -> None:
     other = pickle.loads(pickle.dumps(model))
     steps = [*other.pipeline_.steps[:-1], ("network", OwnFiltration())]
     other.pipeline_ = Pipeline(steps)
-    with pytest.raises(ValueError, match="can be saved, not of StableRank and OwnFiltration"):
+    with pytest.raises(ValueError, match="can be saved, not in a OwnFiltration"):
         other.save(tmp_path / "a")
     assert issubclass(OwnFiltration, Filtration)
 

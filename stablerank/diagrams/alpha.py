@@ -226,7 +226,7 @@ class AlphaPersistence(Filtration):
             left = np.flatnonzero(planar.gave_up).tolist()
             if not left:
                 return diagrams
-            others = DiagramBatch.from_diagrams([self._diagram(clouds[i]) for i in left.tolist()])
+            others = DiagramBatch.from_diagrams([self._diagram(clouds[i]) for i in left])
             order = np.arange(len(clouds))
             order[left] = len(clouds) + np.arange(len(left))
             return DiagramBatch.concatenate([diagrams, others])[order]
