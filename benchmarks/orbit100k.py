@@ -17,8 +17,9 @@ Attacked accuracy is what a gradient-free search leaves of 200 test clouds. It i
 cloud that certified <= attacked <= clean, and that certificates from shards are those of the
 clouds, to the last bit.
 
-Command: ``nice -n 10 python -m benchmarks.orbit100k [--quick] [--folder F]``, about half an hour on
-one core, with 8 GB of disk; ``--quick`` (half a minute, smaller data) writes nothing.
+Command: ``nice -n 10 python -m benchmarks.orbit100k [--quick] [--folder F]``, about forty minutes
+on two cores that others used too (seconds of CPU stand beside those of the clock), with 8 GB of
+disk; ``--quick`` (a minute, smaller data) writes nothing.
 """
 
 from __future__ import annotations

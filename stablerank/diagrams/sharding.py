@@ -50,7 +50,8 @@ def transform_to_shards(
     Parameters
     ----------
     filtration : Filtration
-        Fitted, or else a clone is fitted on the first shard. Its ``n_jobs`` workers share a shard.
+        Fitted, or else a clone is fitted on the first shard, if a dimension is all that it learns.
+        Its ``n_jobs`` workers share a shard.
     clouds : iterable of clouds, or path of a folder
         Whatever the filtration takes, one after the other: a generator, say, that is read only as
         far as the shard at hand. Of a folder, all ``.npy`` and ``.npz`` files in the order of
@@ -216,7 +217,15 @@ def _fitted(filtration: Any, part: list[Any]) -> Any:
         check_is_fitted(filtration, "dimension_")
     except NotFittedError:
         with _naming_clouds(0, len(part)):
-            return clone(filtration).fit(part)
+            fitted = clone(filtration).fit(part)
+        inner = getattr(fitted, "filtration_", fitted)
+        learned = sorted({k for k in vars(inner) if k.endswith("_")} - {"dimension_"})
+        if learned:
+            raise ValueError(
+                f"{filtration!r} learns {learned} from the clouds, and the first shard is not all "
+                f"of them: fit it first, on the clouds that it shall learn from."
+            ) from None
+        return fitted
     return filtration
 
 

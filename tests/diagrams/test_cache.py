@@ -25,7 +25,9 @@ from stablerank import AlphaPersistence, RipsPersistence, StableRankClassifier, 
 from stablerank.diagrams import (
     CachedPersistence,
     CloudDiagrams,
+    CubicalPersistence,
     DiagramBall,
+    DistanceToMeasurePersistence,
     cache,
     digests,
     transform_to_shards,
@@ -73,7 +75,15 @@ def test_two_clouds_by_hand(tmp_path: Path, computed: list[int]) -> None:
 # The law: bit for bit what the filtration computes, whatever has been asked before.
 
 
-@pytest.mark.parametrize("filtration", [AlphaPersistence(), RipsPersistence((1,))])
+FILTRATIONS = [
+    AlphaPersistence(),
+    RipsPersistence((1,)),
+    DistanceToMeasurePersistence(k=1, resolution=4),
+    CubicalPersistence(),
+]
+
+
+@pytest.mark.parametrize("filtration", FILTRATIONS, ids=lambda f: type(f).__name__)
 def test_cached_diagrams_are_those_of_the_filtration(
     tmp_path: Path, filtration: Any, seed: int
 ) -> None:

@@ -16,9 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from stablerank import AlphaPersistence, RipsPersistence, StableRank
-from stablerank.diagrams import CloudDiagrams, DiagramShards, sharding, shards, transform_to_shards
+from stablerank.diagrams import (
+    CloudDiagrams,
+    DiagramShards,
+    DistanceToMeasurePersistence,
+    sharding,
+    shards,
+    transform_to_shards,
+)
 
 Cloud = NDArray[np.float64]
 posix = pytest.mark.skipif(os.name != "posix", reason="kill -9 is of POSIX")
@@ -411,6 +419,19 @@ def test_a_fitted_filtration_keeps_its_dimension(tmp_path: Path) -> None:
     unfitted = AlphaPersistence()
     transform_to_shards(unfitted, random_clouds(3), tmp_path)
     assert not hasattr(unfitted, "dimension_")
+
+
+def test_what_is_learned_from_clouds_is_learned_before(tmp_path: Path) -> None:
+    # The box of the grid would have been that of the first shard.
+    X = random_clouds(6)
+    grid = DistanceToMeasurePersistence(k=1, resolution=5)
+    with pytest.raises(ValueError, match=re.escape("learns ['box_'] from the clouds")):
+        transform_to_shards(grid, X, tmp_path, shard_size=2)
+    grid.fit(X)
+    made = transform_to_shards(grid, X, tmp_path, shard_size=2)
+    assert made.load() == CloudDiagrams.compute(grid, X)
+    with pytest.raises(ValueError, match="another filtration"):  # of another box
+        transform_to_shards(clone(grid).fit([2 * x for x in X]), X, tmp_path, shard_size=2)
 
 
 def test_the_folder_can_be_moved(written: tuple[Path, list[Cloud]], tmp_path: Path) -> None:
