@@ -9,10 +9,17 @@ import gudhi
 import numpy as np
 from numpy.typing import NDArray
 
-from stablerank.diagrams.batch import Diagram
-from stablerank.diagrams.clouds import check_clouds, largest_distances, power_of_two_scale
+from stablerank.diagrams.batch import Diagram, DiagramBatch
+from stablerank.diagrams.canonical import bars_from_deaths
+from stablerank.diagrams.clouds import (
+    check_clouds,
+    flatten_clouds,
+    largest_distances,
+    power_of_two_scale,
+)
 from stablerank.diagrams.filtration import UNIT_ROUNDOFF, Filtration
 from stablerank.diagrams.planar import PlanarAlphaBatch, planar_alpha
+from stablerank.diagrams.spanning_tree import spanning_trees
 from stablerank.stability import (
     BOTTLENECK,
     HAUSDORFF,
@@ -42,8 +49,9 @@ class AlphaPersistence(Filtration):
         tight clusters, so it has no certificate: `stability` raises.
     engine : {"auto", "planar", "gudhi"}, default="auto"
         "planar" is this package's own exact kernel for the plane, about twenty times faster than
-        GUDHI's "safe" mode; clouds on which it gives up go to GUDHI. "auto" takes it in the plane
-        and GUDHI in space. All give the same bars up to rounding.
+        GUDHI's "safe" mode; clouds on which it gives up go to GUDHI. "auto" takes it in the plane;
+        in space a minimum spanning tree if only H0 is asked for, else GUDHI. All give the same
+        bars up to rounding.
 
     Attributes
     ----------
@@ -128,12 +136,13 @@ class AlphaPersistence(Filtration):
         )
 
     def relative_rounding(self) -> float:
-        """A bound on the relative error of a value, by either engine.
+        """A bound on the relative error of a value, by any engine.
 
         Notes
         -----
         In units of u = 2^-53, to first order. GUDHI's exact mode takes the root of a rounded
-        rational: 3. The kernel: differences of coordinates are off by 1, squared lengths by 4,
+        rational: 3. The spanning tree in space: squared lengths are off by 5, half lengths by 3.5.
+        The kernel: differences of coordinates are off by 1, squared lengths by 4,
         half lengths by 3. An acute triangle has R² = c²/4 (1 + cot² γ) with c its longest edge and
         γ its largest angle, so sin γ >= √3/2 and cot γ <= 1/√3. Scalar and cross product of the
         other two edges are off by 4 times the product of their lengths (Cauchy–Schwarz), so the
@@ -190,30 +199,41 @@ class AlphaPersistence(Filtration):
         if self.engine not in ("auto", "planar", "gudhi"):
             raise ValueError(f'engine={self.engine!r}: expected "auto", "planar" or "gudhi".')
 
-    def _diagrams(self, clouds: Sequence[NDArray[np.float64]]) -> list[dict[int, Diagram]]:
-        if not self._in_the_plane(clouds[0].shape[1]):
-            return [self._diagram(cloud) for cloud in clouds]
-        offsets = np.cumsum([0, *map(len, clouds)], dtype=np.int64)
-        batch = planar_alpha(np.concatenate(clouds), offsets)
-        return [
-            self._diagram(cloud) if batch.gave_up[i] else self._planar_diagram(batch, i)
-            for i, cloud in enumerate(clouds)
-        ]
+    def _diagrams(
+        self, clouds: Sequence[NDArray[np.float64]]
+    ) -> DiagramBatch | list[dict[int, Diagram]]:
+        if self._in_the_plane(clouds[0].shape[1]):
+            planar = planar_alpha(*flatten_clouds(clouds))
+            diagrams = self._planar_diagrams(planar)
+            left = np.flatnonzero(planar.gave_up)
+            if left.size == 0:
+                return diagrams
+            others = DiagramBatch.from_diagrams([self._diagram(clouds[i]) for i in left])
+            order = np.arange(len(clouds))
+            order[left] = len(clouds) + np.arange(left.size)
+            return DiagramBatch.concatenate([diagrams, others])[order]
+        if tuple(self.homology_dimensions) == (0,) and self._may_choose():
+            trees = spanning_trees(*flatten_clouds(clouds))
+            bars = bars_from_deaths(trees.lengths / 2, trees.offsets)
+            return DiagramBatch({0: bars}, {0: trees.offsets})
+        return [self._diagram(cloud) for cloud in clouds]
 
     def _in_the_plane(self, dimension: int) -> bool:
-        return self.engine == "planar" or (
-            self.engine == "auto" and dimension == 2 and self.precision == "exact"
-        )
+        return self.engine == "planar" or (dimension == 2 and self._may_choose())
 
-    def _planar_diagram(self, batch: PlanarAlphaBatch, i: int) -> dict[int, Diagram]:
-        diagram = {}
+    def _may_choose(self) -> bool:
+        """Whether nothing was asked for that only GUDHI has."""
+        return self.engine == "auto" and self.precision == "exact"
+
+    def _planar_diagrams(self, planar: PlanarAlphaBatch) -> DiagramBatch:
+        bars, offsets = {}, {}
         if 0 in self.homology_dimensions:
-            deaths = batch.h0_deaths[batch.h0_offsets[i] : batch.h0_offsets[i + 1]]
-            diagram[0] = np.column_stack([np.zeros_like(deaths), deaths])
+            bars[0] = bars_from_deaths(planar.h0_deaths, planar.h0_offsets)
+            offsets[0] = planar.h0_offsets
         if 1 in self.homology_dimensions:
-            rows = slice(batch.h1_offsets[i], batch.h1_offsets[i + 1])
-            diagram[1] = np.column_stack([batch.h1_births[rows], batch.h1_deaths[rows]])
-        return diagram
+            bars[1] = np.column_stack([planar.h1_births, planar.h1_deaths])
+            offsets[1] = planar.h1_offsets
+        return DiagramBatch(bars, offsets)
 
     def _diagram(self, cloud: NDArray[np.float64]) -> dict[int, Diagram]:
         if len(cloud) == 1:  # GUDHI knows no infinite bar here, and nothing else is to be said

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stablerank.diagrams.canonical import canonical_bars, first_bad_bar
 from stablerank.files import write_atomically
 
 Diagram = NDArray[np.float64]
@@ -75,7 +76,7 @@ class DiagramBatch:
             ends = np.asarray(offsets[dimension])
             _check_flat(flat, ends, dimension)
             key = int(dimension)
-            self.bars[key], self.offsets[key] = _canonical(flat, ends.astype(np.int64))
+            self.bars[key], self.offsets[key] = canonical_bars(flat, ends.astype(np.int64))
             counts.add(len(ends) - 1)
         if len(counts) > 1:
             raise ValueError(
@@ -371,33 +372,13 @@ def _check_flat(flat: NDArray[np.float64], ends: NDArray[np.int64], dimension: i
         )
     if (ends[1:] < ends[:-1]).any():
         raise ValueError(f"H{dimension}: offsets must not decrease.")
-    bad = _first_bad_bar(flat)
+    bad = first_bad_bar(flat)
     if bad is not None:
         cloud = int(np.searchsorted(ends, bad, side="right")) - 1
         raise ValueError(
             f"Cloud {cloud} has the bar {flat[bad].tolist()} in H{dimension}: expected a finite "
             f"birth <= death."
         )
-
-
-def _first_bad_bar(flat: NDArray[np.float64]) -> int | None:
-    with np.errstate(over="ignore", invalid="ignore"):  # an overflowing length is bad as well
-        lengths = flat[:, 1] - flat[:, 0]
-    bad = np.flatnonzero(~(np.isfinite(flat).all(axis=1) & (lengths >= 0) & (lengths < np.inf)))
-    return int(bad[0]) if bad.size else None
-
-
-def _canonical(
-    flat: NDArray[np.float64], ends: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Drop bars of length zero; sort each diagram longest first, then by birth and death."""
-    clouds = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
-    lengths = flat[:, 1] - flat[:, 0]
-    kept = np.flatnonzero(lengths > 0)
-    bars = flat[kept]
-    order = np.lexsort((bars[:, 1], bars[:, 0], -lengths[kept], clouds[kept]))
-    counts = np.bincount(clouds[kept], minlength=len(ends) - 1)
-    return bars[order], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _finite_bars(bars: Any, cloud: int, dimension: int) -> NDArray[np.float64]:
@@ -412,7 +393,7 @@ def _finite_bars(bars: Any, cloud: int, dimension: int) -> NDArray[np.float64]:
             f"classes, the same way for every cloud, before building a batch."
         )
     flat = flat[~infinite]
-    bad = _first_bad_bar(flat)
+    bad = first_bad_bar(flat)
     if bad is not None:
         raise ValueError(
             f"{where} has the bar {flat[bad].tolist()} in H{dimension}: expected finite numbers, "

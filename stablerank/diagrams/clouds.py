@@ -6,7 +6,7 @@ NaN or infinity inside GUDHI's alpha complex kills the process (fact D9), so not
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,11 @@ Cloud = NDArray[np.float64]
 
 LARGEST_COORDINATE = 2.0**1000
 """About 1e301: distances between points within it are finite in float64."""
+
+_MOST_POINTS = 2**27  # in one cloud: kernels number points, and half-edges, with 32 bits
+
+_NUMBERS_PER_BLOCK = 2**15
+_FLOAT64 = np.dtype(np.float64)
 
 _EXPECTED = (
     "Expected a list of (n_points, d) arrays, or one 3-D array of shape (n_clouds, n_points, d)."
@@ -52,8 +57,11 @@ def check_clouds(X: Any, *, name: str = "X", dimension: int | None = None) -> li
         If `X` is no sequence, or what it holds is not numbers: sparse matrices, strings, objects,
         booleans, complex numbers, or floats that float64 cannot hold.
     """
+    items = check_list(X, name=name, expected=_EXPECTED)
+    if _are_plainly_right(items, dimension):
+        return items
     clouds: list[Cloud] = []
-    for i, item in enumerate(check_list(X, name=name, expected=_EXPECTED)):
+    for i, item in enumerate(items):
         cloud = _check_cloud(item, f"{name}[{i}]")
         expected, why = (
             (dimension, "the dimension that was fitted")
@@ -174,6 +182,77 @@ def check_table(item: Any, where: str, advice: str) -> NDArray[np.float64]:
     return np.ascontiguousarray(array, dtype=np.float64)
 
 
+def flatten_clouds(clouds: Sequence[Cloud]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """All clouds in one array, one after the other, and where each begins and the last one ends.
+
+    Parameters
+    ----------
+    clouds : sequence of ndarray of shape (n_points, d), float64
+        Checked clouds, at least one, of one dimension.
+
+    Returns
+    -------
+    points : ndarray of shape (n_points_in_all, d), float64
+    offsets : ndarray of shape (n_clouds + 1,), int64
+    """
+    return np.concatenate(clouds), np.cumsum([0, *map(len, clouds)], dtype=np.int64)
+
+
+def check_flat_clouds(
+    points: NDArray[np.float64], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Refuse what compiled code, which checks no bounds, must not see.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points, d), float64
+        All clouds, one after the other.
+    offsets : ndarray of shape (n_clouds + 1,), int64
+        Cloud i is ``points[offsets[i]:offsets[i + 1]]``; it may be empty.
+
+    Returns
+    -------
+    points, offsets : ndarray of float64 and of int64
+        C-contiguous and writeable; the arguments themselves where they already are.
+
+    Raises
+    ------
+    ValueError
+        If a coordinate is NaN or infinite, a shape or the offsets do not fit, or a cloud has more
+        than 2^27 points; the message names the cloud.
+    """
+    points = np.require(points, np.float64, ["C", "W"])  # numba would compile anew for read-only
+    if points.ndim != 2 or points.shape[1] == 0:
+        raise ValueError(f"points has shape {points.shape}: expected (n_points, d), d at least 1.")
+    given = np.asarray(offsets)
+    if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu":
+        raise ValueError(
+            f"offsets has shape {given.shape} and dtype {given.dtype}: expected one dimension of "
+            f"whole numbers, (n_clouds + 1,), from 0 to the number of points."
+        )
+    offsets = np.require(given, np.int64, ["C", "W"])
+    sizes = np.diff(offsets)
+    if offsets[0] != 0 or offsets[-1] != len(points) or (sizes < 0).any():
+        raise ValueError(
+            f"offsets runs from {offsets[0]} to {offsets[-1]} and must not decrease: expected from "
+            f"0 to {len(points)}, the number of points."
+        )
+    if sizes.size and sizes.max() > _MOST_POINTS:
+        raise ValueError(
+            f"cloud {sizes.argmax()} has {sizes.max()} points: expected at most {_MOST_POINTS}."
+        )
+    finite = np.isfinite(points)
+    if not finite.all():
+        bad = np.flatnonzero(~finite.all(axis=1))
+        cloud = int(np.searchsorted(offsets, bad[0], side="right")) - 1
+        raise ValueError(
+            f"{bad.size} of {len(points)} points have NaN or infinite coordinates (first: point "
+            f"{bad[0] - offsets[cloud]} of cloud {cloud}). Persistence needs finite points: repair "
+            f"or drop them before."
+        )
+    return points, offsets
+
+
 def largest_distances(clouds: Sequence[Cloud]) -> NDArray[np.float64]:
     """An upper bound of the diameter of each cloud: the diagonal of a cube that holds it.
 
@@ -209,6 +288,38 @@ def power_of_two_scale(cloud: Cloud) -> float:
     exponent = int(np.frexp(largest)[1])
     # 2^1023 is the largest power of two: subnormal clouds are lifted as far as it goes.
     return 1.0 if abs(exponent) <= 60 else float(np.ldexp(1.0, min(-exponent, 1023)))
+
+
+def _are_plainly_right(items: list[Any], dimension: int | None) -> bool:
+    """Whether all items are what :func:`check_clouds` returns, beyond doubt and at a glance.
+
+    Most are, and looking at each by itself would take longer than the diagrams of small clouds.
+    Whoever is in doubt is looked at by itself, and first, so that messages are the same.
+    """
+    for item in items:
+        if type(item) is not np.ndarray or item.dtype != _FLOAT64 or item.ndim != 2:
+            return False
+        if dimension is None:
+            dimension = item.shape[1]
+        if item.shape[1] != dimension or item.size == 0 or not item.flags.c_contiguous:
+            return False
+    for start, stop in _blocks(items):
+        flat = np.concatenate(items[start:stop], axis=None)
+        # NaN is neither above nor below.
+        if not (flat.max() <= LARGEST_COORDINATE and flat.min() >= -LARGEST_COORDINATE):
+            return False
+    return True
+
+
+def _blocks(items: list[Cloud]) -> Iterator[tuple[int, int]]:
+    """Runs of items with few enough numbers for the processor's cache, and at least one item."""
+    start, size = 0, 0
+    for i, item in enumerate(items):
+        if i > start and size + item.size > _NUMBERS_PER_BLOCK:
+            yield start, i
+            start, size = i, 0
+        size += item.size
+    yield start, len(items)
 
 
 def _check_cloud(item: Any, where: str) -> Cloud:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from stablerank.diagrams.batch import Diagram, DiagramBatch
-from stablerank.diagrams.workers import map_chunks
+from stablerank.diagrams.workers import run_chunks
 from stablerank.stability import Parallel, Space
 
 UNIT_ROUNDOFF = 2.0**-53
@@ -73,14 +74,19 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
         check_is_fitted(self, "dimension_")
         self._check_parameters()  # set_params may have changed them since fit
         clouds = self._check(X, self.dimension_)
-        diagrams = map_chunks(
+        parts = run_chunks(
             self._diagrams,
             clouds,
             n_jobs=self.n_jobs,
             prefer="threads",
             description="persistence diagrams",
         )
-        return DiagramBatch.from_diagrams(diagrams, self._sorted_dimensions())
+        batches = [part for part in parts if isinstance(part, DiagramBatch)]
+        if len(batches) == len(parts):
+            return DiagramBatch.concatenate(batches)
+        return DiagramBatch.from_diagrams(
+            list(itertools.chain.from_iterable(parts)), self._sorted_dimensions()
+        )
 
     @abstractmethod
     def stability(self, source: Space) -> Parallel:
@@ -106,7 +112,14 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
     def _check(self, X: Any, dimension: int | None) -> list[NDArray[np.float64]]: ...
 
     @abstractmethod
-    def _diagrams(self, clouds: Sequence[NDArray[np.float64]]) -> list[dict[int, Diagram]]: ...
+    def _diagrams(
+        self, clouds: Sequence[NDArray[np.float64]]
+    ) -> DiagramBatch | list[dict[int, Diagram]]:
+        """The diagrams of a chunk of checked inputs, run by a worker.
+
+        A batch where compiled code works on all of them at once, which costs the other workers
+        nothing when it is gathered; a dict for each cloud where that is no matter.
+        """
 
     def _check_parameters(self) -> None:
         dimensions = self.homology_dimensions

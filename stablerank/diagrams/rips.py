@@ -12,15 +12,18 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist, squareform
 from sklearn.exceptions import NotFittedError
 
-from stablerank.diagrams.batch import Diagram
+from stablerank.diagrams.batch import Diagram, DiagramBatch
+from stablerank.diagrams.canonical import bars_from_deaths
 from stablerank.diagrams.clouds import (
     check_clouds,
     check_list,
     check_table,
+    flatten_clouds,
     largest_distances,
     power_of_two_scale,
 )
 from stablerank.diagrams.filtration import UNIT_ROUNDOFF, Filtration
+from stablerank.diagrams.spanning_tree import spanning_trees
 from stablerank.stability import (
     BOTTLENECK,
     HAUSDORFF,
@@ -38,8 +41,9 @@ _EXPECTED = "Expected a list of square (n_points, n_points) arrays."
 class RipsPersistence(Filtration):
     """Persistence diagrams of the Vietoris–Rips filtration, with edge lengths as values.
 
-    H0 comes from single linkage, higher dimensions from Ripser inside GUDHI. Two points at
-    distance 4 merge at 4.
+    H0 comes from a minimum spanning tree (of points without any matrix of distances; single linkage
+    for dissimilarities), higher dimensions from Ripser inside GUDHI. Two points at distance 4 merge
+    at 4.
 
     Parameters
     ----------
@@ -184,32 +188,49 @@ class RipsPersistence(Filtration):
         if self.metric not in ("euclidean", "precomputed"):
             raise ValueError(f'metric={self.metric!r}: expected "euclidean" or "precomputed".')
 
-    def _diagrams(self, clouds: Sequence[NDArray[np.float64]]) -> list[dict[int, Diagram]]:
-        return [self._diagram(cloud) for cloud in clouds]
-
-    def _diagram(self, cloud: NDArray[np.float64]) -> dict[int, Diagram]:
-        diagrams = {k: np.empty((0, 2)) for k in self.homology_dimensions}
-        if len(cloud) == 1:
-            return diagrams
-        if self.metric == "euclidean":
+    def _diagrams(
+        self, clouds: Sequence[NDArray[np.float64]]
+    ) -> DiagramBatch | list[dict[int, Diagram]]:
+        higher = [int(k) for k in self.homology_dimensions if k > 0]
+        if self.metric == "precomputed":
+            return [self._of_dissimilarities(matrix) for matrix in clouds]
+        diagrams: list[dict[int, Diagram]] = [{} for _ in clouds]
+        if 0 in self.homology_dimensions:
+            trees = spanning_trees(*flatten_clouds(clouds))
+            bars = bars_from_deaths(trees.lengths, trees.offsets)
+            components = DiagramBatch({0: bars}, {0: trees.offsets})
+            if not higher:
+                return components
+            diagrams = list(components)
+        for diagram, cloud in zip(diagrams, clouds, strict=True):
             scale = power_of_two_scale(cloud)
-            condensed = pdist(cloud * scale)
-        else:  # nothing is squared: the entries themselves are the values
-            scale = 1.0
-            condensed = squareform(cloud, checks=False)
-        if 0 in diagrams:
-            deaths = linkage(condensed, method="single")[:, 2] / scale
-            diagrams[0] = np.column_stack([np.zeros_like(deaths), deaths])
-        higher = [k for k in diagrams if k > 0]
-        if higher:
-            ripser = GudhiRips(
-                homology_dimensions=higher, input_type="full distance matrix", num_collapses=0
-            )
-            bars = ripser.fit_transform([squareform(condensed)])[0]
-            diagrams.update(
-                {k: b.reshape(-1, 2) / scale for k, b in zip(higher, bars, strict=True)}
-            )
+            diagram.update(_ripser(squareform(pdist(cloud * scale)), higher, scale))
         return diagrams
+
+    def _of_dissimilarities(self, matrix: NDArray[np.float64]) -> dict[int, Diagram]:
+        # Nothing is squared: the entries themselves are the values.
+        diagram: dict[int, Diagram] = {}
+        if 0 in self.homology_dimensions:
+            diagram[0] = np.empty((0, 2))
+            if len(matrix) > 1:
+                condensed = squareform(matrix, checks=False)
+                deaths = linkage(condensed, method="single")[:, 2]
+                diagram[0] = np.column_stack([np.zeros_like(deaths), deaths])
+        higher = [int(k) for k in self.homology_dimensions if k > 0]
+        return diagram | _ripser(matrix, higher, 1.0)
+
+
+def _ripser(
+    distances: NDArray[np.float64], dimensions: list[int], scale: float
+) -> dict[int, Diagram]:
+    """The bars of the flag complex in dimensions above 0, divided by `scale`."""
+    if not dimensions or len(distances) == 1:
+        return {k: np.empty((0, 2)) for k in dimensions}
+    ripser = GudhiRips(
+        homology_dimensions=dimensions, input_type="full distance matrix", num_collapses=0
+    )
+    bars = ripser.fit_transform([distances])[0]
+    return {k: b.reshape(-1, 2) / scale for k, b in zip(dimensions, bars, strict=True)}
 
 
 def check_dissimilarities(X: Any, *, name: str = "X") -> list[NDArray[np.float64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stablerank.progress import ProgressBar
 
 T = TypeVar("T")
+Part = TypeVar("Part", bound=Sized)
 _CHUNKS_PER_WORKER = 8
 _POINTS_PER_CHUNK = 100_000
 
@@ -26,19 +27,41 @@ def map_chunks(
     prefer: Literal["processes", "threads"],
     description: str,
 ) -> list[T]:
+    """Apply `function`, which gives a list with one result a cloud, as :func:`run_chunks` does.
+
+    Returns
+    -------
+    list
+        One result a cloud, in the order of the clouds.
+    """
+    parts = run_chunks(function, clouds, n_jobs=n_jobs, prefer=prefer, description=description)
+    return list(itertools.chain.from_iterable(parts))
+
+
+def run_chunks(
+    function: Callable[[Sequence[NDArray[np.float64]]], Part],
+    clouds: Sequence[NDArray[np.float64]],
+    *,
+    n_jobs: int | None,
+    prefer: Literal["processes", "threads"],
+    description: str,
+) -> list[Part]:
     """Apply `function` to chunks of the clouds, by `n_jobs` workers, and collect in order.
 
     Clouds travel in chunks of similar numbers of points, so that small clouds are not eaten by
-    the cost of sending them. GUDHI lets go of the interpreter's lock while it computes, and so does
-    the kernel of the plane: threads serve both, start at once and send nothing (with GUDHI, two of
-    them were 1.6 times as fast as one, two processes 1.4 times: ``benchmarks/workers.py``). A
-    joblib backend that the user has chosen with ``joblib.parallel_config`` takes precedence over
-    `prefer`.
+    the cost of sending them. GUDHI lets go of the interpreter's lock while it computes, and so do
+    the kernels of this package: threads serve all, start at once and send nothing
+    (``benchmarks/workers.py`` has the numbers). Two threads are twice as fast only while what
+    `function` does in Python is short: it should work on a chunk at once, not cloud by cloud.
+
+    A joblib backend that the user has chosen with ``joblib.parallel_config`` takes precedence over
+    `prefer`; a cluster is ``with joblib.parallel_config("dask")`` or ``"ray"``. Chunks are pure:
+    where a worker of a cluster dies, another may do its chunks again.
 
     Parameters
     ----------
     function : callable
-        From a sequence of clouds to a list with one result each; picklable.
+        From a sequence of clouds to their results, with a length: the number of clouds; picklable.
     clouds : sequence of ndarray
         The inputs.
     n_jobs : int or None
@@ -51,15 +74,17 @@ def map_chunks(
     Returns
     -------
     list
-        One result a cloud, in the order of the clouds.
+        The results of each chunk, in the order of the clouds.
     """
     sizes = [len(cloud) for cloud in clouds]
     workers = min(effective_n_jobs(n_jobs), len(clouds))
     n_chunks = max(sum(sizes) // _POINTS_PER_CHUNK, workers * _CHUNKS_PER_WORKER)
-    chunks = [clouds[start:stop] for start, stop in _runs(sizes, n_chunks)]
-    results: list[T] = []
+    # A list, not an array: Dask would leave an array with one of its workers, to be lost with it; a
+    # list travels with its task, which is done again elsewhere.
+    chunks = [list(clouds[start:stop]) for start, stop in _runs(sizes, n_chunks)]
+    results: list[Part] = []
     with ProgressBar(description, len(clouds)) as progress:
-        parts: Iterable[list[T]]
+        parts: Iterable[Part]
         if workers == 1:
             parts = map(function, chunks)
         else:
@@ -70,7 +95,7 @@ def map_chunks(
                 delayed(function)(chunk) for chunk in chunks
             )
         for part in parts:
-            results.extend(part)
+            results.append(part)
             progress.advance(len(part))
     return results
 

@@ -12,6 +12,7 @@ import scipy.sparse
 import torch
 from numpy.typing import NDArray
 
+import stablerank.diagrams.clouds as clouds_module
 from stablerank.diagrams import AlphaPersistence, RipsPersistence, check_clouds
 from stablerank.diagrams.clouds import power_of_two_scale
 
@@ -286,3 +287,65 @@ def test_the_first_bad_cloud_is_named() -> None:
     nan = np.full((4, 2), np.nan)
     with pytest.raises(ValueError, match=re.escape("X[0] has 4 of 4 points with NaN or infinite")):
         check_clouds([nan])
+
+
+# Arrays that are plainly right are looked at together; whatever is not, by itself.
+
+CENTRE = np.random.default_rng(0).normal(size=(5, 2))
+DOUBTFUL: dict[str, Any] = {
+    "NaN": np.where(CENTRE[2, 1] == CENTRE, np.nan, CENTRE),
+    "infinity": np.where(CENTRE[2, 1] == CENTRE, -np.inf, CENTRE),
+    "far": np.where(CENTRE[2, 1] == CENTRE, -1.5 * 2.0**1000, CENTRE),
+    "far the other way": np.where(CENTRE[2, 1] == CENTRE, 2.0**1001, CENTRE),
+    "in space": np.zeros((5, 3)),
+    "without points": np.zeros((0, 2)),
+    "without dimensions": np.zeros((5, 0)),
+    "flat": np.zeros(10),
+    "masked": np.ma.masked_equal(CENTRE, CENTRE[2, 1]),
+    "booleans": CENTRE > 0,
+    "objects": np.array([[None, 1.0]]),
+    "complex": CENTRE + 1j,
+}
+
+
+@pytest.mark.parametrize("numbers", [1, 25, 2**15])
+@pytest.mark.parametrize("place", [0, 1, 6, 11])
+@pytest.mark.parametrize("bad", DOUBTFUL.values(), ids=DOUBTFUL)
+def test_many_arrays_hide_no_bad_one(
+    bad: Any, place: int, numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clouds_module, "_NUMBERS_PER_BLOCK", numbers)
+    X: list[Any] = [CENTRE + i for i in range(11)]
+    assert all(a is b for a, b in zip(check_clouds(X), X, strict=True))
+    X.insert(place, bad)
+    if place == 0 and np.shape(bad) == (5, 3):  # the first one decides on the dimension
+        with pytest.raises(ValueError, match=re.escape("X[1] lies in R^2, but the dimension of")):
+            check_clouds(X)
+        return
+    # What is said of it where a list among the arrays has each looked at by itself.
+    with pytest.raises((ValueError, TypeError)) as slow:
+        check_clouds([*X, CENTRE.tolist()])
+    with pytest.raises(slow.type, match=re.escape(str(slow.value))):
+        check_clouds(X)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        np.asfortranarray(CENTRE),
+        CENTRE.astype(np.float32),
+        CENTRE.astype(">f8"),
+        np.round(CENTRE).astype(np.int8),
+        np.ma.masked_array(CENTRE),
+        CENTRE[::-1],
+    ],
+    ids=["columns", "float32", "big-endian", "int8", "nothing masked", "reversed"],
+)
+def test_arrays_that_are_not_plainly_right_are_converted(other: Any) -> None:
+    clouds = check_clouds([CENTRE, other])
+    assert clouds[0] is CENTRE
+    assert type(clouds[1]) is np.ndarray
+    assert clouds[1].dtype == np.float64
+    assert clouds[1].dtype.isnative
+    assert clouds[1].flags.c_contiguous
+    assert clouds[1].tolist() == other.tolist()

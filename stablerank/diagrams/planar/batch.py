@@ -5,20 +5,17 @@ batch, in any thread; a cloud for which the kernel cannot vouch is reported, not
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from stablerank.diagrams.planar.compiling import digest_of_sources, inner
+from stablerank.diagrams.clouds import check_flat_clouds
+from stablerank.diagrams.planar.compiling import digest_of_sources, inner, outer
 from stablerank.diagrams.planar.delaunay import OVER_BUDGET, scaling_exponent, sort_points, sweep
 from stablerank.diagrams.planar.persistence import NO_TREE, gabriel_edges, persistence
 from stablerank.diagrams.planar.sorting import sort_pairs
-
-_MOST_POINTS = 2**27  # in one cloud: half-edges are numbered with 32 bits, eight a triangle
 
 
 @dataclass(frozen=True)
@@ -145,40 +142,13 @@ def _check_batch(
             f"points has shape {points.shape}: expected (n_points, 2). This kernel is for the "
             f"plane only; use another alpha complex in other dimensions."
         )
-    given = np.asarray(offsets)
-    if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu":
-        raise ValueError(
-            f"offsets has shape {given.shape} and dtype {given.dtype}: expected one dimension of "
-            f"whole numbers, (n_clouds + 1,), from 0 to the number of points."
-        )
-    offsets = np.ascontiguousarray(given, dtype=np.int64)
-    sizes = np.diff(offsets)
-    if offsets[0] != 0 or offsets[-1] != len(points) or (sizes < 0).any():
-        raise ValueError(
-            f"offsets runs from {offsets[0]} to {offsets[-1]} and must not decrease: expected from "
-            f"0 to {len(points)}, the number of points."
-        )
-    if sizes.size and sizes.max() > _MOST_POINTS:
-        raise ValueError(
-            f"cloud {sizes.argmax()} has {sizes.max()} points: expected at most {_MOST_POINTS}."
-        )
-    finite = np.isfinite(points)
-    if not finite.all():
-        bad = np.flatnonzero(~finite.all(axis=1))
-        cloud = int(np.searchsorted(offsets, bad[0], side="right")) - 1
-        raise ValueError(
-            f"{bad.size} of {len(points)} points have NaN or infinite coordinates (first: point "
-            f"{bad[0] - offsets[cloud]} of cloud {cloud}). Persistence needs finite points: repair "
-            f"or drop them before."
-        )
-    return points, offsets
+    return check_flat_clouds(points, offsets)
 
 
-def _build_kernel(digest: str) -> Callable[..., None]:
+def _build_kernel(digest: str) -> Any:
     """Compile the loop over the clouds, or load it from numba's cache.
 
-    `digest` is in the closure for the sake of that cache (see `digest_of_sources`), and nothing
-    else is cached: whatever is inside would be an older version as easily.
+    `digest` is in the closure for the sake of that cache (see `digest_of_sources`).
     """
 
     def kernel(
@@ -259,10 +229,7 @@ def _build_kernel(digest: str) -> Callable[..., None]:
                 h0_offsets[i + 1], h1_offsets[i + 1] = m0, m1
                 break
 
-    try:
-        return njit(cache=True, nogil=True)(kernel)
-    except RuntimeError:  # numba found no folder to write to: compile in every process
-        return njit(nogil=True)(kernel)
+    return outer(kernel)
 
 
 @inner()
@@ -308,4 +275,4 @@ def _unscale_h1(
     return kept
 
 
-_kernel: Any = _build_kernel(digest_of_sources())
+_kernel = _build_kernel(digest_of_sources())

@@ -81,7 +81,7 @@ def sort_pairs(
         sorted_keys[place] = keys[i]
         sorted_tags[place] = tags[i]
     if not _insert(sorted_keys, sorted_tags, n, _SHIFTS_PER_KEY * n):
-        _merge_sort(sorted_keys, sorted_tags, n, keys, tags)
+        merge_sort(sorted_keys, sorted_tags, n, keys, tags)
 
 
 @inner()
@@ -106,13 +106,14 @@ def _insert(keys: NDArray[np.float64], tags: NDArray[np.uint32], n: int, budget:
 
 
 @inner()
-def _merge_sort(
+def merge_sort(
     keys: NDArray[np.float64],
     tags: NDArray[np.uint32],
     n: int,
     spare_keys: NDArray[np.float64],
     spare_tags: NDArray[np.uint32],
 ) -> None:
+    """Sort n keys in place, each with its tag; equal keys stay in their order."""
     width = 1
     while width < n:
         for start in range(0, n, 2 * width):
