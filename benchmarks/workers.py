@@ -16,7 +16,7 @@ threads of the process worked, which others do not change: its quotient says wha
 costs. Speed-ups and controls are medians of the quotients within a round. In every second round
 the ways come in the opposite order.
 
-Command: ``python -m benchmarks.workers [--quick]`` (about three minutes on two cores). It writes
+Command: ``python -m benchmarks.workers [--quick]`` (about two minutes on two idle cores). It writes
 ``results/workers.json``; ``--quick`` writes nothing.
 """
 
@@ -52,12 +52,12 @@ class Case:
 
 
 CASES = {
-    "alpha, kernel": Case(AlphaPersistence(), "orbits", 3000, 1000),
+    "alpha, kernel": Case(AlphaPersistence(), "orbits", 2000, 1000),
     "alpha, kernel, small clouds": Case(AlphaPersistence(), "uniform", 20_000, 30),
-    "alpha, GUDHI": Case(AlphaPersistence(engine="gudhi"), "orbits", 100, 300),
-    "alpha in space, H0": Case(AlphaPersistence((0,)), "uniform in space", 1000, 1000),
+    "alpha, GUDHI": Case(AlphaPersistence(engine="gudhi"), "orbits", 40, 300),
+    "alpha in space, H0": Case(AlphaPersistence((0,)), "uniform in space", 600, 1000),
     "Rips": Case(RipsPersistence(), "orbits", 20, 300),
-    "Rips, H0": Case(RipsPersistence((0,)), "orbits", 1000, 1000),
+    "Rips, H0": Case(RipsPersistence((0,)), "orbits", 600, 1000),
 }
 WAYS = {
     "1 worker": ("sequential", 1),
@@ -73,7 +73,7 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.time()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    rounds, share = (2, 0.02) if arguments.quick else (7, 1.0)
+    rounds, share = (2, 0.02) if arguments.quick else (5, 1.0)
     rows = run(arguments.seed, rounds=rounds, share=share)
     for name, row in rows.items():
         print(
@@ -160,7 +160,7 @@ def control() -> float:
     return 2 * alone / both
 
 
-SPINS = 30_000_000  # about a tenth of a second
+SPINS = 20_000_000  # about a twentieth of a second
 
 
 @njit(nogil=True)

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stablerank.interrupts import from_the_keyboard
+
 OK, BROKEN_CERTIFICATE, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 130, 141
 
 
@@ -36,16 +38,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse has printed help, the version, or what is wrong
         return int(stop.code or 0)
     arguments.command_line = shlex.join(["stablerank", *words])
-    try:
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return _complain("interrupted; nothing was written.", INTERRUPTED)
-    except BrokenPipeError:  # the reader of a pipe has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED_PIPE
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        return _complain(str(error), BAD_INPUT)
+    with from_the_keyboard() as interrupts:
+        try:
+            code: int = arguments.run(arguments)
+            sys.stdout.flush()
+        except BaseException as error:
+            # compilers and imports of C code turn an interrupt into errors of their own
+            if interrupts or isinstance(error, KeyboardInterrupt):
+                return _complain("interrupted; nothing was written.", INTERRUPTED)
+            if isinstance(error, BrokenPipeError):  # its reader has seen enough, as `head` does
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return CLOSED_PIPE
+            if isinstance(error, (ValueError, OSError, ModuleNotFoundError)):
+                return _complain(str(error), BAD_INPUT)
+            raise
     return code
 
 

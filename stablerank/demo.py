@@ -588,7 +588,7 @@ def _summarize(data: Data, result: Result, epsilons: Sequence[float]) -> dict[st
         "median_radius_to_diameter": float(np.median(certificates.radius / diameters)),
         "median_radius_to_spacing": float(np.median(certificates.radius / spacings)),
         "share_certified": float((certificates.radius > 0).mean()),
-        "constant": certificates.chain.constant,
+        "constant": result.model.stability_.constant,
         "trained_for_epsilon": network.epsilon_,
         "tried": result.tried,
         "broken": len(result.broken),

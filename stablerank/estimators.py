@@ -14,12 +14,19 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 
-from stablerank.certify import Certificates, certify, stability_chain
-from stablerank.diagrams import AlphaPersistence, RipsPersistence
+from stablerank.certify import Certificates, certify, stability_chain, threat_space
+from stablerank.certify.inputs import study
+from stablerank.diagrams import (
+    AlphaPersistence,
+    CloudDiagrams,
+    CubicalPersistence,
+    RipsPersistence,
+)
 from stablerank.nn import LipschitzClassifier
 from stablerank.nn.classifier import check_classes
 from stablerank.ranks import Contour, StableRank
-from stablerank.stability import HAUSDORFF, SUP, StabilityChain
+from stablerank.stability import Space, StabilityChain, StabilityError
+from stablerank.stages import LipschitzUnion, chain_of_stages
 
 _STEPS = ("persistence", "ranks", "network")
 
@@ -36,12 +43,21 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
     epsilon : float, optional
         The perturbation to train for, in the units of the points; by default it follows the
         spread of the training vectors, see :class:`~stablerank.nn.LipschitzClassifier`.
-    loss : {"cross-entropy", "margin"}, default="cross-entropy"
+    loss : {"cross-entropy", "margin", "offset", "box"}, default="cross-entropy"
         Of the network, see there.
+    certified_training : {"margin", "box"}, optional
+        Train for certificates at `epsilon` rather than for accuracy, whatever `loss` says.
+        "margin": the loss counts samples that the product of constants certifies. "box": it is
+        the cross-entropy at the worst logits over the box that every stage makes of an
+        adversary of size `epsilon`, ramped up over the first half of the epochs;
+        ``network__clean_weight`` from 0 to 1 trades certified for clean accuracy.
     temperature : float, default=1.0
         Trades robustness (0.3: large certified radii) against accuracy (20), see there.
-    persistence : {"alpha", "rips"} or a filtration, default="alpha"
-        How diagrams are computed. "alpha" is for points in R² and R³.
+    persistence : {"alpha", "rips"}, a filtration or a LipschitzUnion, default="alpha"
+        How diagrams are computed. "alpha" is for points in R² and R³. A union of pipelines, each
+        of a filtration and a vectorizer, gives vectors itself, and there is no step `ranks`.
+    ranks : "stable-rank", a vectorizer or a LipschitzUnion of such, default="stable-rank"
+        How diagrams become vectors.
     homology_dimensions : tuple of int, default=(0, 1)
         Which diagrams enter.
     p : float, default=inf
@@ -94,9 +110,11 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         epsilon: float | None = None,
-        loss: Literal["cross-entropy", "margin"] = "cross-entropy",
+        loss: Literal["cross-entropy", "margin", "offset", "box"] = "cross-entropy",
         temperature: float = 1.0,
+        certified_training: Literal["margin", "box"] | None = None,
         persistence: Any = "alpha",
+        ranks: Any = "stable-rank",
         homology_dimensions: Sequence[int] = (0, 1),
         p: float = math.inf,
         n_ranks: int | Mapping[int, int] | None = None,
@@ -110,7 +128,9 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         self.epsilon = epsilon
         self.loss = loss
         self.temperature = temperature
+        self.certified_training = certified_training
         self.persistence = persistence
+        self.ranks = ranks
         self.homology_dimensions = homology_dimensions
         self.p = p
         self.n_ranks = n_ranks
@@ -151,22 +171,31 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         persistence = self._persistence()
         network = self._network()
         network._check_parameters()
-        persistence.fit(X)  # checks the clouds before any long work
-        labels = _check_labels(y, len(X))
-        check_classes(labels)
-        self._ranks(1).fit([{k: np.empty((0, 2)) for k in persistence.homology_dimensions}])
-
-        diagrams = persistence.transform(X)
-        most = {k: min(max(diagrams.n_bars(k).max(), 1), 200) for k in diagrams.homology_dimensions}
-        ranks = self._ranks({k: int(n_ranks) for k, n_ranks in most.items()})
-        vectors = ranks.fit_transform(diagrams)
-        source = SUP if getattr(persistence, "metric", None) == "precomputed" else HAUSDORFF
-        to_diagrams = persistence.stability(source)
-        chain = StabilityChain(to_diagrams, ranks.stability(to_diagrams.target))
+        if starts_with_vectors(persistence):
+            labels = _check_labels(y, _count(X))
+            check_classes(labels)
+            vectors = persistence.fit_transform(X)
+            before, inputs = [persistence], X
+        else:
+            persistence.fit(X)  # checks the clouds before any long work
+            labels = _check_labels(y, _count(X))
+            check_classes(labels)
+            nothing = [{k: np.empty((0, 2)) for k in persistence.homology_dimensions}]
+            self._ranks(1).fit(nothing)
+            inputs = CloudDiagrams.compute(persistence, X)
+            ranks = self._ranks(_most_bars(inputs))
+            vectors = ranks.fit_transform(inputs)
+            before = [persistence, ranks]
+        source, _ = threat_space(_own_threat(persistence))
         if "constants" not in self._params_of("network"):
-            network.set_params(constants=chain.constants)
-        network.fit(vectors, labels)
-        self.pipeline_ = Pipeline(list(zip(_STEPS, (persistence, ranks, network), strict=True)))
+            network.set_params(constants=_constants(before, source))
+        if network.loss == "box":
+            network.fit(vectors, labels, *self._boxes(before, inputs, source))
+        else:
+            network.fit(vectors, labels)
+        names = ("persistence", "ranks")[: len(before)]
+        steps = [*zip(names, before, strict=True), ("network", network)]
+        self.pipeline_ = Pipeline(steps)
         self.classes_ = network.classes_
         return self
 
@@ -197,8 +226,7 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
     def stability_(self) -> StabilityChain:
         """The constants from a displacement of every point to the logits."""
         persistence = self._fitted().named_steps["persistence"]
-        precomputed = getattr(persistence, "metric", None) == "precomputed"
-        return stability_chain(self, threat="sup" if precomputed else "per_point")
+        return stability_chain(self, threat=_own_threat(persistence))
 
     def certify(
         self,
@@ -207,24 +235,27 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         *,
         p: float | None = None,
         q: float | None = None,
+        method: str = "best",
     ) -> Certificates:
         """One certified radius a cloud; see :func:`stablerank.certify`.
 
         Parameters
         ----------
-        X : list of clouds, or DiagramBatch for the threats against diagrams
+        X : list of clouds, CloudDiagrams, DiagramShards or DiagramBatch
             What is to be certified.
         threat : str, default="per_point"
             What the adversary may do.
         p, q : float, optional
             Exponent and ground norm of ``threat="wasserstein"``.
+        method : {"best", "global", "interval", "linear"}, default="best"
+            By the product of constants, by boxes, or by whichever gives more.
 
         Returns
         -------
         Certificates
         """
         self._fitted()
-        return certify(self, X, threat=threat, p=p, q=q)
+        return certify(self, X, threat=threat, p=p, q=q, method=method)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one file of tensors and JSON; nothing is pickled.
@@ -303,8 +334,10 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
             "ranks": set(StableRank._get_param_names()),
             "network": set(LipschitzClassifier._get_param_names()),
         }
-        if hasattr(self.persistence, "get_params") and not isinstance(self.persistence, type):
-            known["persistence"] |= set(self.persistence.get_params())
+        for step in ("persistence", "ranks"):
+            own = getattr(self, step)
+            if hasattr(own, "get_params") and not isinstance(own, type):
+                known[step] |= set(own.get_params())
         names = sorted(f"{step}__{name}" for step in known for name in known[step])
         for name in params:
             if name not in names:
@@ -333,24 +366,47 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
             step = kinds[self.persistence](
                 homology_dimensions=self.homology_dimensions, n_jobs=self.n_jobs
             )
-        elif hasattr(self.persistence, "stability") and not isinstance(self.persistence, type):
+        elif _is_stage(self.persistence):
             step = clone(self.persistence)
         else:
             raise ValueError(
-                f"persistence={self.persistence!r}: expected one of {sorted(kinds)}, or a "
-                f"filtration such as AlphaPersistence()."
+                f"persistence={self.persistence!r}: expected one of {sorted(kinds)}, a filtration "
+                f"such as AlphaPersistence(), or a LipschitzUnion."
             )
         return step.set_params(**self._params_of("persistence"))
 
-    def _ranks(self, default: int | dict[int, int]) -> StableRank:
-        n_ranks = default if self.n_ranks is None else self.n_ranks
-        ranks = StableRank(p=self.p, contour=self.contour, n_ranks=n_ranks)
+    def _ranks(self, default: int | dict[int, int]) -> Any:
+        if self.ranks == "stable-rank":
+            n_ranks = default if self.n_ranks is None else self.n_ranks
+            ranks: Any = StableRank(p=self.p, contour=self.contour, n_ranks=n_ranks)
+        elif _is_stage(self.ranks):
+            ranks = clone(self.ranks)
+        else:
+            raise ValueError(
+                f'ranks={self.ranks!r}: expected "stable-rank", a vectorizer such as Landscapes(), '
+                f"or a LipschitzUnion of vectorizers."
+            )
         return ranks.set_params(**self._params_of("ranks"))
 
+    def _boxes(self, before: list[Any], inputs: Any, source: Space) -> tuple[Any, Any]:
+        """What an adversary of size epsilon can make of each training vector."""
+        if self.epsilon is None:
+            raise ValueError(
+                "epsilon=None: training on boxes needs the size of the perturbations, in the units "
+                "of the points."
+            )
+        rows = np.arange(_count(inputs))
+        lower, upper = study(before, inputs, source).box(np.full(len(rows), self.epsilon), rows)
+        return lower.numpy(), upper.numpy()
+
     def _network(self) -> LipschitzClassifier:
+        if self.certified_training not in (None, "margin", "box"):
+            raise ValueError(
+                f'certified_training={self.certified_training!r}: expected "margin", "box" or None.'
+            )
         network = LipschitzClassifier(
             epsilon=self.epsilon,
-            loss=self.loss,
+            loss=self.loss if self.certified_training is None else self.certified_training,
             temperature=self.temperature,
             max_epochs=self.max_epochs,
             random_state=self.random_state,
@@ -370,6 +426,51 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
         return tags
+
+
+def starts_with_vectors(persistence: Any) -> bool:
+    """Whether the first step gives vectors itself, as a union of pipelines does."""
+    return isinstance(persistence, LipschitzUnion)
+
+
+def _own_threat(persistence: Any) -> str:
+    """What an adversary does to the inputs of a filtration unless another threat is named."""
+    stages = (
+        [stages[0] for _, stages in persistence.branches()]
+        if isinstance(persistence, LipschitzUnion)
+        else [persistence]
+    )
+    entries = any(
+        getattr(stage, "metric", None) == "precomputed" or isinstance(stage, CubicalPersistence)
+        for stage in stages
+    )
+    return "sup" if entries else "per_point"
+
+
+def _constants(stages: Sequence[Any], source: Space) -> NDArray[np.float64] | None:
+    """The constant of each coordinate, or None where there are none and boxes alone certify."""
+    try:
+        return chain_of_stages(stages, source).constants
+    except StabilityError:
+        return None
+
+
+def _most_bars(diagrams: CloudDiagrams) -> dict[int, int]:
+    return {
+        k: int(min(max(diagrams.n_bars(k).max(), 1), 200)) for k in diagrams.homology_dimensions
+    }
+
+
+def _is_stage(value: Any) -> bool:
+    bounded = hasattr(value, "stability") or hasattr(value, "bounds")
+    return bounded and not isinstance(value, type)
+
+
+def _count(X: Any) -> int:
+    try:
+        return len(X)
+    except TypeError:
+        raise TypeError(f"X is a {type(X).__name__}: expected a list of clouds.") from None
 
 
 def _check_labels(y: Any, n_clouds: int) -> NDArray[Any]:

@@ -231,7 +231,7 @@ def _check(summary: Mapping[str, Any]) -> Table:
 
 def _chain_of(result: Result) -> Table:
     title = f"{result.target}: the chain of constants, from a moved point to the logits"
-    return chain_table(title, result.certificates.chain)
+    return chain_table(title, result.model.stability_)
 
 
 def chain_table(title: str, chain: StabilityChain) -> Table:
@@ -448,7 +448,7 @@ def _one_cloud_figure(data: Data, result: Result) -> _Recipe:
 
 
 def _constants_figure(result: Result) -> _Recipe:
-    chain = result.certificates.chain
+    chain = result.model.stability_
 
     def paint(figure: MatplotlibFigure) -> None:
         plotting.plot_stability(chain, figure.add_subplot())

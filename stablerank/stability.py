@@ -33,12 +33,14 @@ class Space:
     Parameters
     ----------
     kind : str
-        ``"points"``, ``"diagram"``, ``"vector"``, or ``"product"`` for objects side by side.
+        ``"points"``, ``"matrix"``, ``"series"``, ``"diagram"``, ``"vector"``, or ``"product"`` for
+        objects side by side.
     metric : str
         For points ``"hausdorff"``, ``"per-point"`` (largest ℓ2 displacement of a point),
-        ``"per-coordinate"`` or ``"frobenius"``; for diagrams ``"bottleneck"``, ``"wasserstein"``
-        or ``"ordered deaths"`` (largest difference between k-th largest deaths, all births being
-        0, fact D3); for vectors ``"linf"`` or ``"l2"``.
+        ``"per-coordinate"`` or ``"frobenius"``; for matrices, images and series ``"sup"`` (largest
+        change of an entry); for diagrams ``"bottleneck"``, ``"wasserstein"`` or
+        ``"ordered deaths"`` (largest difference between k-th largest deaths, all births being 0,
+        fact D3); for vectors ``"linf"`` or ``"l2"``.
     p, q : float, optional
         Exponent and ground norm of a Wasserstein metric; given for ``"wasserstein"`` only.
     parts : tuple of (str, Space), optional
@@ -108,6 +110,7 @@ class Space:
 
 HAUSDORFF = Space("points", "hausdorff")
 SUP = Space("matrix", "sup")
+SERIES_SUP = Space("series", "sup")
 PER_POINT = Space("points", "per-point")
 PER_COORDINATE = Space("points", "per-coordinate")
 FROBENIUS = Space("points", "frobenius")
@@ -242,9 +245,9 @@ class Parallel:
 
     def source_fits(self, space: Space) -> bool:
         """Whether the branches can start from `space`."""
-        if space.parts:
-            return dict(space.parts) == {n: b.source for n, b in self.branches.items()}
-        return all(branch.source == space for branch in self.branches.values())
+        if all(branch.source == space for branch in self.branches.values()):
+            return True
+        return dict(space.parts) == {n: b.source for n, b in self.branches.items()}
 
     @property
     def source(self) -> Space:
@@ -527,7 +530,11 @@ def _largest(reach: _Reach) -> float:
 def _push(reach: _Reach, element: Element) -> _Reach:
     if isinstance(element, Parallel):
         parts = {
-            name: _push_branch(reach[name] if isinstance(reach, dict) else reach, branch)
+            # a branch that starts from a product itself takes the whole of it
+            name: _push_branch(
+                reach[name] if isinstance(reach, dict) and not branch.source.parts else reach,
+                branch,
+            )
             for name, branch in element.branches.items()
         }
         return _join(parts, element.target) if element.joined else parts

@@ -1,6 +1,9 @@
 """The command line: exit codes, what goes to stdout, and one line for every error."""
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +81,31 @@ def test_a_missing_or_damaged_model_is_one_line(
         assert len(lines) == 1
         assert lines[0].startswith("stablerank: ")
         assert str(path) in lines[0]
+
+
+def test_what_libraries_make_of_ctrl_c_is_still_ctrl_c(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A compiler that is interrupted raises an error of its own: that ended with 1, not 130."""
+
+    def compile_something(*arguments: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            raise RuntimeError("compilation failed") from None
+
+    monkeypatch.setattr(StableRankClassifier, "load", compile_something)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["info", str(model_file)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "interrupted" in capsys.readouterr().err
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("compilation failed")
+
+    monkeypatch.setattr(StableRankClassifier, "load", fail)
+    with pytest.raises(RuntimeError, match="compilation failed"):
+        main(["info", str(model_file)])

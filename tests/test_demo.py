@@ -151,11 +151,11 @@ def test_ctrl_c_ends_the_process_with_130(tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
-    process.stderr.readline()  # the first finished step: it is at work
+    first = process.stderr.readline()  # the first finished step: it is at work
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, first + error
     assert "Traceback" not in error
     assert not output.exists() or not list(output.iterdir())
 

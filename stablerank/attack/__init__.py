@@ -4,6 +4,7 @@ from stablerank.attack.coordinate_search import CoordinateSearch
 from stablerank.attack.method import Attack
 from stablerank.attack.minimal_radius import minimal_radius
 from stablerank.attack.pipeline import Search, attack
+from stablerank.attack.projected_gradient import ProjectedGradient
 from stablerank.attack.random_search import RandomSearch
 from stablerank.attack.result import AttackResult
 
@@ -11,6 +12,7 @@ __all__ = [
     "Attack",
     "AttackResult",
     "CoordinateSearch",
+    "ProjectedGradient",
     "RandomSearch",
     "Search",
     "attack",

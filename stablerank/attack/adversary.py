@@ -14,13 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from stablerank.attack.balls import Ball
+
 
 class Adversary(ABC):
     """One threat against one kind of input.
 
     The methods take what :meth:`study` returned for an original, so that neighbours, clusters and
     holes are found once a cloud.
+
+    Attributes
+    ----------
+    ball : Ball or None
+        What gradients need to know; None where what is changed is not the points of clouds.
     """
+
+    ball: Ball | None = None
 
     @abstractmethod
     def check(self, X: Any) -> list[Any]:

@@ -111,6 +111,10 @@ class Judge:
                 self.best[cloud], self.margin[cloud] = shortened[i], margins[i]
                 self.broken[cloud] = flipped[i]
 
+    def charge(self, clouds: NDArray[np.intp]) -> None:
+        """Count a query of each of these clouds that a method has answered without the judge."""
+        self.spent[clouds] += 1
+
     def reopen(self) -> None:
         """Forget candidates and queries, for another search at other radii."""
         self.best = [self.adversary.original(studied) for studied in self.studied]

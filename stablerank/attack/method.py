@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.random import Generator
@@ -15,7 +15,7 @@ from stablerank.attack.adversary import Adversary
 from stablerank.attack.diagrams import DiagramAdversary
 from stablerank.attack.judge import Judge
 from stablerank.attack.matrices import MatrixAdversary
-from stablerank.attack.points import HausdorffAdversary, PointAdversary
+from stablerank.attack.points import FrobeniusAdversary, HausdorffAdversary, PointAdversary
 from stablerank.attack.result import AttackResult
 from stablerank.certify.threats import DIAGRAM_THREATS, threat_space
 
@@ -38,6 +38,11 @@ class Attack(ABC):
         if not whole or n_queries < 1:
             raise ValueError(f"n_queries={n_queries!r}: expected an integer >= 1.")
         self.n_queries = int(n_queries)
+
+    @classmethod
+    def of_budget(cls, n_queries: int) -> Self:
+        """This attack, its other settings by default, for a number of queries a cloud."""
+        return cls(n_queries=n_queries)
 
     @abstractmethod
     def run(self, judge: Judge, rngs: list[Generator]) -> None:
@@ -148,6 +153,8 @@ def _make_adversary(threat: str, p: float | None, q: float | None) -> Adversary:
         return PointAdversary(np.inf)
     if threat == "per_point":
         return PointAdversary()
+    if threat == "frobenius":
+        return FrobeniusAdversary()
     raise ValueError(f"threat={threat!r}: there is no attack for it yet.")
 
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stablerank.attack.judge import Judge
 from stablerank.attack.method import Attack, make_judge, spawn_generators, verdict
-from stablerank.attack.pipeline import Search
+from stablerank.attack.pipeline import find_method
 from stablerank.attack.result import AttackResult
 from stablerank.certify.threats import threat_space
 
@@ -26,7 +26,7 @@ def minimal_radius(
     largest: ArrayLike | None = None,
     p: float | None = None,
     q: float | None = None,
-    method: Attack | None = None,
+    method: str | Attack = "search",
     n_rounds: int = 12,
     tolerance: float = 1e-3,
     random_state: int | None = None,
@@ -44,8 +44,8 @@ def minimal_radius(
         Where to give up. By default eight times the size of each input, by doubling from that
         size: the diagonal of the box around a cloud, the largest entry of a matrix, twice what it
         takes to remove all bars.
-    method : Attack, optional
-        What searches at one radius; by default :class:`Search` with 200 queries.
+    method : str or Attack, default="search"
+        What searches at one radius, as in :func:`attack`: ``"gradient"`` where there are gradients.
     n_rounds : int, default=12
         How often it does, at most: until it succeeds, and then at shares of the least displacement
         so far. Four failures in a row are the end.
@@ -77,7 +77,7 @@ def minimal_radius(
         raise ValueError(f"tolerance={tolerance!r}: expected a number between 0 and 1.")
     if not n_rounds >= 1:
         raise ValueError(f"n_rounds={n_rounds!r}: expected an integer >= 1.")
-    method = Search() if method is None else method
+    chosen = find_method(method)
     _, unit = threat_space(threat, p, q)
     judge = make_judge(
         pipeline,
@@ -87,7 +87,7 @@ def minimal_radius(
         radius=0.0 if largest is None else largest,
         p=p,
         q=q,
-        n_queries=method.n_queries,
+        n_queries=chosen.n_queries,
     )
     allowed = judge.radius.copy()
     start = allowed
@@ -108,7 +108,7 @@ def minimal_radius(
         judge.radius = np.where(np.isfinite(least), share * least, first)
         judge.radius[~worthwhile] = 0.0
         judge.reopen()
-        method.run(judge, rngs)
+        chosen.run(judge, rngs)
         spent += judge.spent
         _shorten_successes(judge, tolerance)
         lengths = judge.displacements()

@@ -10,12 +10,16 @@ from numpy.typing import ArrayLike
 from stablerank.attack.coordinate_search import CoordinateSearch
 from stablerank.attack.judge import Judge
 from stablerank.attack.method import Attack
+from stablerank.attack.projected_gradient import ProjectedGradient, has_gradients
 from stablerank.attack.random_search import RandomSearch
 from stablerank.attack.result import AttackResult
 
 
 class Search(Attack):
     """Random search for a third of the budget, then block by block from the best that it found.
+
+    Where the pipeline has gradients and the threat moves points, the first third is a descent along
+    them (see :class:`ProjectedGradient`), the second is random, the last block by block.
 
     Parameters
     ----------
@@ -25,7 +29,11 @@ class Search(Attack):
 
     def run(self, judge: Judge, rngs: list[Generator]) -> None:
         """One search after the other."""
-        RandomSearch(n_queries=max(1, self.n_queries // 3)).run(judge, rngs)
+        third = max(1, self.n_queries // 3)
+        descent = third >= ProjectedGradient.least_queries and has_gradients(judge)
+        if descent:
+            ProjectedGradient.of_budget(third).run(judge, rngs)
+        RandomSearch(n_queries=2 * third if descent else third).run(judge, rngs)
         CoordinateSearch(n_queries=self.n_queries).run(judge, rngs)
 
 
@@ -33,7 +41,25 @@ METHODS: dict[str, type[Attack]] = {
     "random": RandomSearch,
     "coordinate": CoordinateSearch,
     "search": Search,
+    "gradient": ProjectedGradient,
 }
+
+
+def find_method(method: str | Attack, n_queries: int | None = None) -> Attack:
+    """The attack of that name, for a number of queries; attacks themselves are passed on.
+
+    Raises
+    ------
+    ValueError
+        For unknown names, and a number of queries beside an attack, which has its own.
+    """
+    if isinstance(method, Attack):
+        if n_queries is not None:
+            raise ValueError(f"n_queries={n_queries!r}: {method!r} has its own number of queries.")
+        return method
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: expected one of {list(METHODS)}, or an Attack.")
+    return METHODS[method]() if n_queries is None else METHODS[method].of_budget(n_queries)
 
 
 def attack(
@@ -67,10 +93,11 @@ def attack(
         How far, for all or each. A cloud of radius 0 is left alone.
     p, q : float, optional
         Exponent and ground norm of ``threat="wasserstein"``.
-    method : {"search", "random", "coordinate"} or Attack, default="search"
-        See :class:`Search`, :class:`RandomSearch` and :class:`CoordinateSearch`.
+    method : {"search", "random", "coordinate", "gradient"} or Attack, default="search"
+        See :class:`Search`, :class:`RandomSearch`, :class:`CoordinateSearch` and
+        :class:`ProjectedGradient`, which is for pipelines with gradients.
     n_queries : int, optional
-        How many candidates of each cloud are tried; by default 200.
+        How many candidates of each cloud are tried; by default 200 (gradients: 102).
     random_state : int or None, default=None
         Seed. A cloud's candidates depend on its place in X, not on the clouds beside it.
 
@@ -81,7 +108,8 @@ def attack(
     Raises
     ------
     TypeError
-        If the pipeline has no ``predict``, or X is not what the threat changes.
+        If the pipeline has no ``predict``, X is not what the threat changes, or there is no
+        gradient where one is asked for.
     ValueError
         For bad inputs, labels, radii, threats and settings; the message names the index.
 
@@ -103,12 +131,5 @@ def attack(
     >>> attack(Wide(), [segment], [False], radius=0.06, random_state=0).success
     array([ True])
     """
-    if isinstance(method, Attack):
-        if n_queries is not None:
-            raise ValueError(f"n_queries={n_queries!r}: {method!r} has its own number of queries.")
-        chosen = method
-    elif method in METHODS:
-        chosen = METHODS[method]() if n_queries is None else METHODS[method](n_queries=n_queries)
-    else:
-        raise ValueError(f"method={method!r}: expected one of {list(METHODS)}, or an Attack.")
+    chosen = find_method(method, n_queries)
     return chosen(pipeline, X, y, threat=threat, radius=radius, p=p, q=q, random_state=random_state)

@@ -1,10 +1,11 @@
-"""Adversaries against point clouds: per point, per coordinate, and in Hausdorff distance."""
+"""Adversaries against clouds: per point, per coordinate, in Frobenius and Hausdorff distance."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist, pdist
 
 from stablerank.attack.adversary import Adversary, pick_block
+from stablerank.attack.balls import Ball, FrobeniusBall, PerCoordinateBall, PerPointBall
 from stablerank.attack.displacement import pull_back, row_distances_upper
 from stablerank.diagrams.clouds import Cloud, check_clouds, power_of_two_scale
 from stablerank.diagrams.planar import planar_alpha
@@ -29,32 +31,49 @@ _FEW_PAIRS = 40_000
 
 @dataclass(frozen=True)
 class StudiedCloud:
-    """A cloud with what moves its persistence: neighbours, clusters that merge, holes.
+    """A cloud with what moves its persistence, each found when it is first asked for.
 
     Attributes
     ----------
     cloud : ndarray of shape (n_points, d)
-    scaled : ndarray of shape (n_points, d)
-        The same times a power of two, so that squares neither over- nor underflow; holes are
-        in its unit.
-    neighbours : ndarray of shape (n_points, k), int
-        The k nearest other points of each, nearest first; k may be 0.
-    splits : list of (int array, int array, unit vector)
-        The last merges of single linkage: members of the two clusters and the direction from the
-        first to the second where they meet. They carry the longest bars of H0.
-    holes : list of (centre, radius)
-        Large empty balls inside the cloud. They carry the long bars of higher homology.
-    bars : list of (int array of two points, centre, radius)
-        In the plane the longest bars of H1 themselves: the edge that begins the bar and the circle
-        that ends it. Empty in other dimensions.
     """
 
     cloud: Cloud
-    scaled: Cloud
-    neighbours: NDArray[np.intp]
-    splits: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]]
-    holes: list[tuple[NDArray[np.float64], float]]
-    bars: list[tuple[NDArray[np.int64], NDArray[np.float64], float]]
+
+    @cached_property
+    def scaled(self) -> Cloud:
+        """The cloud times a power of two, so that squares neither over- nor underflow.
+
+        What follows is in its unit.
+        """
+        return self.cloud * power_of_two_scale(self.cloud)
+
+    @cached_property
+    def neighbours(self) -> NDArray[np.intp]:
+        """The k nearest other points of each, nearest first, shape (n_points, k); k may be 0."""
+        return _neighbours(self.scaled)
+
+    @cached_property
+    def splits(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]]:
+        """The last merges of single linkage, which carry the longest bars of H0.
+
+        Members of the two clusters, and the direction from the first to the second where they meet.
+        """
+        return _splits(self.scaled)
+
+    @cached_property
+    def holes(self) -> list[tuple[NDArray[np.float64], float]]:
+        """Large empty balls inside the cloud, (centre, radius): long bars of higher homology."""
+        # drawn by the cloud alone, so that it does not depend on what else is attacked
+        return _holes(self.scaled, np.random.default_rng(len(self.cloud)))
+
+    @cached_property
+    def bars(self) -> list[tuple[NDArray[np.int64], NDArray[np.float64], float]]:
+        """In the plane the longest bars of H1, elsewhere none.
+
+        The edge that begins the bar, and centre and radius of the circle that ends it.
+        """
+        return _bars(self.scaled) if self.scaled.shape[1] == 2 else []
 
 
 class PointAdversary(Adversary):
@@ -68,6 +87,7 @@ class PointAdversary(Adversary):
 
     def __init__(self, p: float = 2.0) -> None:
         self.p = p
+        self.ball: Ball = PerPointBall() if p == 2 else PerCoordinateBall()
         self._as_array = False
 
     def check(self, X: Any) -> list[Cloud]:
@@ -76,12 +96,8 @@ class PointAdversary(Adversary):
         return check_clouds(X)
 
     def study(self, original: Cloud) -> StudiedCloud:
-        """Find neighbours, merging clusters and holes."""
-        scaled = original * power_of_two_scale(original)
-        # drawn by the cloud alone, so that it does not depend on what else is attacked
-        holes = _holes(scaled, np.random.default_rng(len(original)))
-        bars = _bars(scaled) if scaled.shape[1] == 2 else []
-        return StudiedCloud(original, scaled, _neighbours(scaled), _splits(scaled), holes, bars)
+        """Neighbours, merging clusters and holes, for those who ask."""
+        return StudiedCloud(original)
 
     def original(self, studied: StudiedCloud) -> Cloud:
         """The cloud itself."""
@@ -127,6 +143,41 @@ class PointAdversary(Adversary):
     def _stretch(self, field: NDArray[np.float64]) -> NDArray[np.float64]:
         # a cube reaches further than its ball: directions are stretched to its faces and corners
         return field if self.p == 2 else np.clip(field * math.sqrt(field.shape[1]), -1.0, 1.0)
+
+
+class FrobeniusAdversary(PointAdversary):
+    """Moves the points of a cloud, the displacements of all of them together of bounded norm."""
+
+    def __init__(self) -> None:
+        super().__init__(2.0)
+        self.ball = FrobeniusBall()
+
+    def change(
+        self, studied: StudiedCloud, candidate: Cloud, radius: float, share: float, rng: Generator
+    ) -> Cloud:
+        """A block of points moved elsewhere, by a part of what all may move together."""
+        rows = _block(studied.cloud, share, rng)
+        step = radius * rng.uniform() * self._stretch(_block_field(studied, rows, rng))
+        changed = candidate.copy()
+        changed[rows] = studied.cloud[rows] + step
+        return changed
+
+    def shorten(self, studied: StudiedCloud, candidate: Cloud, radius: float) -> Cloud:
+        """All displacements scaled by one factor."""
+        pulled = pull_back(studied.cloud.reshape(1, -1), candidate.reshape(1, -1), radius, 2.0)
+        return pulled.reshape(studied.cloud.shape)
+
+    def displacement(self, studied: StudiedCloud, candidate: Cloud) -> float:
+        """The norm of all displacements together."""
+        moved = candidate.reshape(1, -1), studied.cloud.reshape(1, -1)
+        return float(row_distances_upper(*moved, 2.0)[0])
+
+    def size(self, studied: StudiedCloud) -> float:
+        """Every point by the diagonal of the box around the cloud."""
+        return super().size(studied) * math.sqrt(len(studied.cloud))
+
+    def _stretch(self, field: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _unit(field.reshape(-1)).reshape(field.shape)
 
 
 class HausdorffAdversary(PointAdversary):

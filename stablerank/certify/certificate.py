@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +36,14 @@ class Certificates:
         What the adversary may do.
     unit : str
         What the radius measures.
-    chain : StabilityChain
-        The constants from the adversary's metric to the logits.
+    chain : StabilityChain or None
+        The constants from the adversary's metric to the logits; None where a stage has none, and
+        boxes alone certify.
     method : str, default="global"
-        Which certificate: ``"global"`` is by the product of constants.
+        Which certificate was asked for, as in :func:`stablerank.certify`.
+    route : ndarray of shape (n_clouds,) of str, optional
+        Which way gave each radius: ``"global"`` is by the product of constants, ``"interval"`` and
+        ``"linear"`` by boxes. By default `method` for all.
     """
 
     radius: NDArray[np.float64]
@@ -46,10 +51,13 @@ class Certificates:
     margin: NDArray[np.float64]
     threat: str
     unit: str
-    chain: StabilityChain = field(repr=False)
+    chain: StabilityChain | None = field(repr=False)
     method: str = "global"
+    route: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
+        if self.route is None:
+            object.__setattr__(self, "route", np.full(len(self.radius), self.method))
         if not (len(self.radius) == len(self.prediction) == len(self.margin)):
             raise ValueError("radius, prediction and margin need one entry a cloud.")
         if np.isnan(self.radius).any() or (self.radius < 0).any():
@@ -98,7 +106,8 @@ class Certificates:
             "radius": self.radius.tolist(),
             "margin": self.margin.tolist(),
             "prediction": self.prediction.tolist(),
-            "chain": self.chain.to_list(),
+            "route": np.asarray(self.route).tolist(),
+            "chain": None if self.chain is None else self.chain.to_list(),
         }
 
     def plot(self, y: ArrayLike, ax: Axes | None = None, **style: Any) -> Axes:
@@ -106,6 +115,29 @@ class Certificates:
         from stablerank.plotting import plot_certified_accuracy
 
         return plot_certified_accuracy(self, y, ax=ax, **style)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Certificates]) -> Certificates:
+        """The certificates of several lots of clouds against one threat, one after the other.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or they are not by the same constants against the same threat.
+        """
+        claims = {(part.threat, part.unit, part.chain, part.method) for part in parts}
+        if len(claims) != 1:
+            raise ValueError(
+                f"Cannot concatenate {len(parts)} certificates of {len(claims)} different claims: "
+                f"all need the same threat, chain of constants and method."
+            )
+        return cls(
+            np.concatenate([part.radius for part in parts]),
+            np.concatenate([part.prediction for part in parts]),
+            np.concatenate([part.margin for part in parts]),
+            *claims.pop(),
+            np.concatenate([np.asarray(part.route) for part in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.radius)
@@ -120,6 +152,7 @@ class Certificates:
             self.unit,
             self.chain,
             self.method,
+            np.atleast_1d(np.asarray(self.route)[index]),
         )
 
     def __str__(self) -> str:
@@ -152,8 +185,14 @@ class Certificates:
             ("clouds", str(len(self))),
             ("certified (radius > 0)", str(int((self.radius > 0).sum()))),
             ("median radius", f"{median:.4g}"),
-            ("method", f"{self.method}, constant {self.chain.constant:.6g}"),
+            ("method", self._method()),
         ]
+
+    def _method(self) -> str:
+        ways, counts = np.unique(np.asarray(self.route), return_counts=True)
+        shares = ", ".join(f"{way} {count}" for way, count in zip(ways, counts, strict=True))
+        method = self.method if len(ways) < 2 else f"{self.method} ({shares})"
+        return method if self.chain is None else f"{method}, constant {self.chain.constant:.6g}"
 
     def _rows(self, most: int = 10) -> list[tuple[int, str, str, str]]:
         return [

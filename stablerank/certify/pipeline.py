@@ -1,4 +1,4 @@
-"""Certify any pipeline whose stages say how stable they are, by the product of constants."""
+"""Certify any pipeline whose stages say how stable they are: by constants, and by boxes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,29 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
 
+from stablerank.certify.boxes import largest_sizes
 from stablerank.certify.certificate import Certificates
+from stablerank.certify.inputs import StudiedInputs, study
 from stablerank.certify.margins import margin_radii
-from stablerank.certify.threats import DIAGRAM_THREATS, chain_of_stages, threat_space
+from stablerank.certify.threats import DIAGRAM_THREATS, threat_space
 from stablerank.diagrams.batch import DiagramBatch
-from stablerank.stability import StabilityChain, StabilityError
+from stablerank.diagrams.cloud_diagrams import CloudDiagrams
+from stablerank.diagrams.shards import DiagramShards
+from stablerank.stability import Space, StabilityChain, StabilityError
+from stablerank.stages import (
+    chain_of_stages,
+    computes_diagrams,
+    pipeline_stages,
+    starts_from_inputs,
+)
+
+METHODS = {
+    "best": ("global", "linear"),
+    "global": ("global",),
+    "interval": ("interval",),
+    "linear": ("linear",),
+}
 
 
 def certify(
@@ -23,6 +39,7 @@ def certify(
     threat: str = "per_point",
     p: float | None = None,
     q: float | None = None,
+    method: str = "best",
 ) -> Certificates:
     """One certified radius for each input, in the unit of the threat.
 
@@ -30,8 +47,10 @@ def certify(
     ----------
     pipeline : StableRankClassifier, sklearn Pipeline or LipschitzClassifier
         Fitted. Every step has ``stability(source)``; the last one is a classifier with logits.
-    X : list of clouds, or DiagramBatch
-        Clouds for the threats against points; diagrams for those against diagrams (the steps that
+    X : list of clouds, CloudDiagrams, DiagramShards or DiagramBatch
+        Clouds for the threats against points, or what the very persistence of this pipeline has
+        made of them: :class:`~stablerank.diagrams.CloudDiagrams`, or shards, which are certified
+        one after the other. Diagrams of any kind for the threats against diagrams (the steps that
         compute diagrams are then left out).
     threat : str, default="per_point"
         What the adversary may do. ``"per_point"``: move every point by at most the radius in ℓ2;
@@ -41,6 +60,11 @@ def certify(
         homology dimension by at most that distance.
     p, q : float, optional
         Exponent and ground norm of ``"wasserstein"``.
+    method : {"best", "global", "interval", "linear"}, default="best"
+        ``"global"``: the margin divided by the product of constants. ``"interval"``: the largest ε
+        whose box of inputs, carried through every stage, keeps the class; ``"linear"``: the same
+        with linear relaxations of the network. ``"best"``: the larger of global and linear, for
+        each input.
 
     Returns
     -------
@@ -69,40 +93,120 @@ def certify(
     >>> certify(model, X[:2], threat="hausdorff").radius > 0
     array([ True,  True])
     """
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: expected one of {list(METHODS)}.")
+    if isinstance(X, DiagramShards):
+        return Certificates.concatenate(
+            [
+                certify(pipeline, batch, threat=threat, p=p, q=q, method=method)
+                for batch in X.batches()
+            ]
+        )
     stages = pipeline_stages(pipeline)
     space, unit = threat_space(threat, p, q)
     stages = _matching_stages(stages, X, threat)
-    classifier = stages[-1]
-    _check_classifier(classifier)
-    chain = chain_of_stages(stages, space)
-    upto_vectors = chain_of_stages(stages[:-1], space) if len(stages) > 1 else None
-    source = upto_vectors.target if upto_vectors is not None else space
-    features = classifier.feature_stability(source)
-    constant = (features if upto_vectors is None else upto_vectors.then(features)).constant
+    *before, classifier = stages
+    _require(classifier, "logits")
+    if not before:
+        raise StabilityError(
+            f"{type(classifier).__name__} takes vectors, and no threat changes these: certify the "
+            f"pipeline from the inputs on."
+        )
+    studied = study(before, X, space)
+    logits = classifier.logits(studied.vectors)
+    routes = _routes(studied, classifier, space, logits, method)
+    names = list(routes)
+    radii = np.stack([routes[name] for name in names])
+    best = radii.argmax(axis=0)  # of equal radii the first: the global one
+    top_two = np.sort(logits, axis=1)[:, -2:]
+    return Certificates(
+        radius=radii[best, np.arange(len(logits))],
+        prediction=classifier.classes_[logits.argmax(axis=1)],
+        margin=top_two[:, 1] - top_two[:, 0],
+        threat=threat,
+        unit=unit,
+        chain=_chain(studied, classifier),
+        method=method,
+        route=np.array(names)[best],
+    )
 
-    vectors, error = _vectors_with_errors(stages[:-1], X, space)
-    vectors = np.asarray(vectors, dtype=np.float64)
-    logits = classifier.logits(vectors)
-    to_vectors = 1.0 if upto_vectors is None else upto_vectors.constant
-    largest = np.abs(vectors).max(axis=1, initial=0.0)
+
+def _routes(
+    studied: StudiedInputs,
+    classifier: Any,
+    source: Space,
+    logits: NDArray[np.float64],
+    method: str,
+) -> dict[str, NDArray[np.float64]]:
+    """The radii by each way that the method takes; an error only if all of them are closed."""
+    routes: dict[str, NDArray[np.float64]] = {}
+    reasons: list[StabilityError] = []
+    for name in METHODS[method]:
+        try:
+            routes[name] = (
+                _global_radii(studied, classifier, logits)
+                if name == "global"
+                else _local_radii(studied, classifier, logits, routes.get("global"), name)
+            )
+        except StabilityError as reason:
+            reasons.append(reason)
+    if not routes:
+        raise reasons[0]
+    return routes
+
+
+def _global_radii(
+    studied: StudiedInputs, classifier: Any, logits: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """By the product of constants."""
+    _require(classifier, "feature_stability", "pairwise_constants", "rounding")
+    chain = studied.chain()
+    constant = chain.then(classifier.feature_stability(chain.target)).constant
+    to_vectors = chain.constant
+    largest = np.abs(studied.vectors).max(axis=1, initial=0.0)
 
     def logit_error(reach: NDArray[np.float64]) -> NDArray[np.float64]:
-        vector_error = error(reach)
+        vector_error = studied.error(reach)
         # the exact vectors may be larger than the computed ones, by their error
         magnitude = (largest + vector_error + to_vectors * reach) * (1 + 1e-12)
         bound: NDArray[np.float64] = classifier.rounding(magnitude, vector_error)
         return bound
 
-    radius = margin_radii(logits, classifier.pairwise_constants(), constant, logit_error)
+    return margin_radii(logits, classifier.pairwise_constants(), constant, logit_error)
+
+
+def _local_radii(
+    studied: StudiedInputs,
+    classifier: Any,
+    logits: NDArray[np.float64],
+    certified: NDArray[np.float64] | None,
+    relaxation: str,
+) -> NDArray[np.float64]:
+    """By boxes, from the radii on that are certified already."""
+    _require(classifier, "margin_bounds")
+    predicted = logits.argmax(axis=1)
     top_two = np.sort(logits, axis=1)[:, -2:]
-    return Certificates(
-        radius=radius,
-        prediction=classifier.classes_[logits.argmax(axis=1)],
-        margin=top_two[:, 1] - top_two[:, 0],
-        threat=threat,
-        unit=unit,
-        chain=chain,
-    )
+    clear = np.flatnonzero(top_two[:, 1] > top_two[:, 0])  # False for NaN
+
+    def keeps(sizes: NDArray[np.float64], rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        chosen = clear[rows]
+        lower, upper = studied.box(sizes, chosen)
+        margins = classifier.margin_bounds(lower, upper, predicted[chosen], method=relaxation)
+        return np.asarray(margins > 0)
+
+    radii = np.zeros(len(logits))
+    if clear.size:
+        start = np.zeros(clear.size) if certified is None else certified[clear]
+        radii[clear] = largest_sizes(keeps, start, studied.scale()[clear])
+    return radii
+
+
+def _chain(studied: StudiedInputs, classifier: Any) -> StabilityChain | None:
+    try:
+        chain = studied.chain()
+        return chain.then(classifier.stability(chain.target))
+    except StabilityError:
+        return None
 
 
 def stability_chain(
@@ -122,32 +226,13 @@ def stability_chain(
     stages = pipeline_stages(pipeline)
     space, _ = threat_space(threat, p, q)
     if threat in DIAGRAM_THREATS:
-        stages = [stage for stage in stages if not _computes_diagrams(stage)]
+        stages = [stage for stage in stages if not computes_diagrams(stage)]
     return chain_of_stages(stages, space)
-
-
-def pipeline_stages(pipeline: Any) -> list[Any]:
-    """The fitted steps of an estimator, a scikit-learn pipeline, or a single stage."""
-    if hasattr(pipeline, "pipeline_"):
-        pipeline = pipeline.pipeline_
-    if isinstance(pipeline, Pipeline):
-        return [step for _, step in pipeline.steps if step not in (None, "passthrough")]
-    if hasattr(pipeline, "certify") and not hasattr(pipeline, "stability"):
-        from sklearn.exceptions import NotFittedError
-
-        raise NotFittedError(
-            f"This {type(pipeline).__name__} is not fitted yet: call fit(X, y) before certify."
-        )
-    return [pipeline]
-
-
-def _computes_diagrams(stage: Any) -> bool:
-    return hasattr(stage, "homology_dimensions") and hasattr(stage, "relative_rounding")
 
 
 def _matching_stages(stages: Sequence[Any], X: Any, threat: str) -> list[Any]:
     """The stages that X has still to go through; a refusal when X and threat do not fit."""
-    starts_from_clouds = _computes_diagrams(stages[0])
+    starts_from_clouds = starts_from_inputs(stages[0])
     is_diagrams = isinstance(X, DiagramBatch)
     if threat in DIAGRAM_THREATS:
         if not is_diagrams:
@@ -155,13 +240,14 @@ def _matching_stages(stages: Sequence[Any], X: Any, threat: str) -> list[Any]:
                 f'threat="{threat}" changes diagrams, but X is no DiagramBatch: for clouds use '
                 f'threat="per_point" or "hausdorff", or certify the diagrams of pipeline[0].'
             )
-        return [stage for stage in stages if not _computes_diagrams(stage)]
-    if is_diagrams:
+        return [stage for stage in stages if not computes_diagrams(stage)]
+    if is_diagrams and not isinstance(X, CloudDiagrams):
         raise ValueError(
-            f'threat="{threat}" moves points, but X holds diagrams: give the clouds, or use '
+            f'threat="{threat}" moves points, but X holds diagrams: give the clouds, or what '
+            f"CloudDiagrams.compute(pipeline[0], clouds) makes of them, or use "
             f'threat="bottleneck" or "wasserstein".'
         )
-    if not starts_from_clouds and any(_computes_diagrams(stage) for stage in stages):
+    if not starts_from_clouds and any(starts_from_inputs(stage) for stage in stages):
         raise StabilityError(
             f"{type(stages[0]).__name__} stands before the persistence: what it does to distances "
             f"between clouds is not known. Apply it to the clouds first, and certify the rest."
@@ -174,63 +260,11 @@ def _matching_stages(stages: Sequence[Any], X: Any, threat: str) -> list[Any]:
     return list(stages)
 
 
-def _vectors_with_errors(stages: Sequence[Any], X: Any, space: Any) -> tuple[Any, Any]:
-    """The classifier's input, and how far it can be from the exact one, as a function of reach."""
-    if len(stages) == 0:
-        n = len(X)
-        return X, lambda reach: np.zeros(n)
-    relative, to_diagrams, diagrams = 0.0, 1.0, None
-    largest_possible: NDArray[np.float64] | float = 0.0
-    for i, stage in enumerate(stages):
-        if _computes_diagrams(stage):
-            relative = stage.relative_rounding()
-            to_diagrams = chain_of_stages(stages[: i + 1], space).constant
-            largest_possible = _largest_possible_values(stage, X)
-        elif diagrams is None:
-            diagrams = X
-        else:
-            raise StabilityError(
-                f"{type(stage).__name__} stands between the vectorizer and the classifier: its "
-                f"rounding is not known, so nothing behind it can be certified."
-            )
-        X = stage.transform(X)
-    vectorizer = stages[-1]
-    if not hasattr(vectorizer, "rounding"):
-        raise StabilityError(
-            f"{type(vectorizer).__name__} does not say how it rounds: give it a method rounding("
-            f"diagrams, relative, reach), as StableRank has."
-        )
-
-    def error(reach: NDArray[np.float64]) -> NDArray[np.float64]:
-        # The adversary's cloud may have short bars at any height, wherever those of X are: on the
-        # hypotenuse of a right triangle, say, which has no bar at all.
-        bound: NDArray[np.float64] = vectorizer.rounding(
-            diagrams, relative, (largest_possible + to_diagrams * reach) * (1 + 1e-12)
-        )
-        return bound
-
-    return X, error
-
-
-def _largest_possible_values(stage: Any, X: Any) -> NDArray[np.float64]:
-    """Of each input an upper bound of all births and deaths that its filtration can have.
-
-    What the adversary makes of it has values of at most that much and the constant times ε.
-    """
-    if not hasattr(stage, "largest_values"):
-        raise StabilityError(
-            f"{type(stage).__name__}: how large its births and deaths can be is not known, and so "
-            f"neither is their rounding. Give it a method largest_values(X), as Filtration asks."
-        )
-    values: NDArray[np.float64] = stage.largest_values(X)
-    return values
-
-
-def _check_classifier(classifier: Any) -> None:
-    for method in ("logits", "feature_stability", "pairwise_constants", "rounding"):
+def _require(classifier: Any, *methods: str) -> None:
+    for method in methods:
         if not hasattr(classifier, method):
             raise StabilityError(
                 f"{type(classifier).__name__} is the last step, but has no {method}(): only "
-                f"classifiers with logits and constants can be certified, such as "
+                f"classifiers with logits, and with constants or boxes, can be certified, such as "
                 f"LipschitzClassifier."
             )

@@ -1,34 +1,27 @@
-"""What an adversary may do, and the chain of constants from that to a stage's output."""
+"""What an adversary may do: the metric of each threat, and the unit of its radius."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 from stablerank.stability import (
     BOTTLENECK,
+    FROBENIUS,
     HAUSDORFF,
     PER_COORDINATE,
     PER_POINT,
     SUP,
-    Bound,
-    Parallel,
     Space,
-    StabilityChain,
-    StabilityError,
-    conversion,
 )
 
 POINT_THREATS = {
     "per_point": (PER_POINT, "ℓ2 displacement of every point, in the units of the points"),
     "hausdorff": (HAUSDORFF, "Hausdorff distance, in the units of the points"),
     "per_coordinate": (PER_COORDINATE, "change of every coordinate, in the units of the points"),
+    "frobenius": (FROBENIUS, "ℓ2 norm of the displacements of all points together"),
     "sup": (SUP, "change of every entry of the dissimilarity matrix"),
 }
 DIAGRAM_THREATS = ("bottleneck", "wasserstein")
-
-_COARSER = {PER_COORDINATE: PER_POINT, PER_POINT: HAUSDORFF}
 
 
 def threat_space(threat: str, p: float | None = None, q: float | None = None) -> tuple[Space, str]:
@@ -37,8 +30,8 @@ def threat_space(threat: str, p: float | None = None, q: float | None = None) ->
     Parameters
     ----------
     threat : str
-        One of ``"per_point"``, ``"hausdorff"``, ``"per_coordinate"``, ``"sup"``,
-        ``"bottleneck"``, ``"wasserstein"``.
+        One of ``"per_point"``, ``"hausdorff"``, ``"per_coordinate"``,
+        ``"frobenius"``, ``"sup"``, ``"bottleneck"``, ``"wasserstein"``.
     p, q : float, optional
         Exponent and ground norm, for ``"wasserstein"``, which needs both, and for nothing else.
 
@@ -68,56 +61,6 @@ def threat_space(threat: str, p: float | None = None, q: float | None = None) ->
             f"threat={threat!r}: expected one of {[*POINT_THREATS, *DIAGRAM_THREATS]}."
         )
     return POINT_THREATS[threat]
-
-
-def chain_of_stages(stages: Sequence[Any], source: Space) -> StabilityChain:
-    """Ask every stage for its bound, from the adversary's metric onwards.
-
-    Where a stage does not know a constant from the metric at hand, the explicit conversions to
-    coarser metrics are tried: per coordinate, per point, Hausdorff.
-
-    Parameters
-    ----------
-    stages : sequence of objects with ``stability(source)``
-        In the order of the flow.
-    source : Space
-        Where the chain starts.
-
-    Returns
-    -------
-    StabilityChain
-
-    Raises
-    ------
-    StabilityError
-        If a stage has no constant from any of these metrics.
-    """
-    elements: list[Bound | Parallel | StabilityChain] = []
-    for stage in stages:
-        if not hasattr(stage, "stability"):
-            raise StabilityError(
-                f"{type(stage).__name__} has no stability(source): what it does to distances is "
-                f"not known, so nothing behind it can be certified. Take it out of the pipeline, "
-                f"or give it that method."
-            )
-        elements += _stage_with_conversions(stage, source)
-        source = elements[-1].target
-    return StabilityChain(*elements)
-
-
-def _stage_with_conversions(stage: Any, source: Space) -> list[Bound | Parallel | StabilityChain]:
-    conversions: list[Bound | Parallel | StabilityChain] = []
-    while True:
-        try:
-            return [*conversions, stage.stability(source)]
-        except StabilityError:
-            if source not in _COARSER:
-                raise
-        coarser = _COARSER[source]
-        conversions.append(
-            conversion(source, coarser, dimension=getattr(stage, "dimension_", None))
-        )
-        source = coarser
 
 
 def _wasserstein_unit(p: float, q: float) -> str:

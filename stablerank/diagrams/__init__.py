@@ -1,8 +1,30 @@
-"""Point clouds and dissimilarities to persistence diagrams, each filtration with its constant."""
+"""Clouds, dissimilarities, images and series to persistence diagrams, each with its constant."""
 
 from stablerank.diagrams.alpha import AlphaPersistence
+from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import DiagramBatch, check_diagrams
+from stablerank.diagrams.cache import CachedPersistence
+from stablerank.diagrams.cloud_diagrams import CloudDiagrams
 from stablerank.diagrams.clouds import check_clouds
+from stablerank.diagrams.cubical import CubicalPersistence
+from stablerank.diagrams.distance_to_measure import DistanceToMeasurePersistence
 from stablerank.diagrams.rips import RipsPersistence
+from stablerank.diagrams.sharding import transform_to_shards
+from stablerank.diagrams.shards import DiagramShards
+from stablerank.diagrams.takens import TakensEmbedding
 
-__all__ = ["AlphaPersistence", "DiagramBatch", "RipsPersistence", "check_clouds", "check_diagrams"]
+__all__ = [
+    "AlphaPersistence",
+    "CachedPersistence",
+    "CloudDiagrams",
+    "CubicalPersistence",
+    "DiagramBall",
+    "DiagramBatch",
+    "DiagramShards",
+    "DistanceToMeasurePersistence",
+    "RipsPersistence",
+    "TakensEmbedding",
+    "check_clouds",
+    "check_diagrams",
+    "transform_to_shards",
+]

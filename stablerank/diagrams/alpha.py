@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from stablerank.diagrams.planar import PlanarAlphaBatch, planar_alpha
 from stablerank.diagrams.spanning_tree import spanning_trees
 from stablerank.stability import (
     BOTTLENECK,
+    FROBENIUS,
     HAUSDORFF,
     ORDERED_DEATHS,
     Bound,
@@ -99,12 +101,14 @@ class AlphaPersistence(Filtration):
         Parameters
         ----------
         source : Space, default=HAUSDORFF
-            The metric in which points move: Hausdorff distance.
+            The metric in which points move: Hausdorff distance, or the Frobenius norm of the
+            displacements of the same points.
 
         Returns
         -------
         Parallel
-            H0: the k-th largest death moves by at most d_H (D3). Others: d_B <= d_H (D1).
+            H0: the k-th largest death moves by at most d_H (D3). Others: d_B <= d_H (D1). In
+            Frobenius norm both constants are 1/√2 (D6).
 
         Raises
         ------
@@ -118,19 +122,33 @@ class AlphaPersistence(Filtration):
         D3: if d_H <= ε, every component of the union of r-balls of X meets, enlarged by ε, one
         component of the union of (r+ε)-balls of X′, and this map is onto; so at r+ε the cloud X′
         has no more components than X at r, and its k-th largest death is at most ε later.
+        D6: the Čech value of a simplex is the radius R of its smallest enclosing ball, whose centre
+        is Σ λ_i p_i over points p_i on its sphere, λ >= 0, Σ λ_i = 1. Along a path of the points R
+        has the derivative Σ λ_i u_i · p_i′, u_i the unit vector from the centre to p_i. As Σ λ_i
+        u_i = 0, every λ_i = |Σ_{j≠i} λ_j u_j| <= 1 − λ_i, so λ_i <= 1/2 and ‖λ‖₂ <= 1/√2: R moves
+        by at most 1/√2 times ‖δ‖_F. So do all values of the filtration, on one complex (the
+        simplex), whose persistence is therefore as near in d_B, and the deaths of H0, which are
+        minimax values of edges, in order.
         """
         if self.precision != "exact":
             raise StabilityError(
                 f"AlphaPersistence(precision={self.precision!r}) is not certified: its values can "
                 f'be off by more than rounding. Use precision="exact".'
             )
-        if source != HAUSDORFF:
+        if source == FROBENIUS:
+            constant = math.nextafter(math.sqrt(0.5), math.inf)
+            theorem = "D6: radii of smallest enclosing balls"
+            ordered = Bound(source, ORDERED_DEATHS, constant, theorem, "alpha")
+            bottleneck = Bound(source, BOTTLENECK, constant, theorem, "alpha")
+        elif source == HAUSDORFF:
+            ordered = Bound(source, ORDERED_DEATHS, 1.0, "D3: components map onto", "alpha")
+            theorem = "D1: Cohen-Steiner, Edelsbrunner, Harer 2007; nerve theorem"
+            bottleneck = Bound(source, BOTTLENECK, 1.0, theorem, "alpha")
+        else:
             raise StabilityError(
-                f"AlphaPersistence knows constants from {HAUSDORFF}, not from {source}."
+                f"AlphaPersistence knows constants from {HAUSDORFF} and {FROBENIUS}, not from "
+                f"{source}."
             )
-        ordered = Bound(HAUSDORFF, ORDERED_DEATHS, 1.0, "D3: components map onto", "alpha")
-        theorem = "D1: Cohen-Steiner, Edelsbrunner, Harer 2007; nerve theorem"
-        bottleneck = Bound(HAUSDORFF, BOTTLENECK, 1.0, theorem, "alpha")
         return Parallel(
             {f"H{k}": ordered if k == 0 else bottleneck for k in self._sorted_dimensions()}
         )
@@ -205,12 +223,12 @@ class AlphaPersistence(Filtration):
         if self._in_the_plane(clouds[0].shape[1]):
             planar = planar_alpha(*flatten_clouds(clouds))
             diagrams = self._planar_diagrams(planar)
-            left = np.flatnonzero(planar.gave_up)
-            if left.size == 0:
+            left = np.flatnonzero(planar.gave_up).tolist()
+            if not left:
                 return diagrams
-            others = DiagramBatch.from_diagrams([self._diagram(clouds[i]) for i in left])
+            others = DiagramBatch.from_diagrams([self._diagram(clouds[i]) for i in left.tolist()])
             order = np.arange(len(clouds))
-            order[left] = len(clouds) + np.arange(left.size)
+            order[left] = len(clouds) + np.arange(len(left))
             return DiagramBatch.concatenate([diagrams, others])[order]
         if tuple(self.homology_dimensions) == (0,) and self._may_choose():
             trees = spanning_trees(*flatten_clouds(clouds))

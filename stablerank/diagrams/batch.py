@@ -6,6 +6,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -204,14 +205,8 @@ class DiagramBatch:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an npz file without pickled objects; nothing half-written is left behind."""
-        arrays: dict[str, NDArray[Any]] = {
-            "homology_dimensions": np.array(self.homology_dimensions, dtype=np.int64)
-        }
-        for dimension in self.homology_dimensions:
-            arrays[f"bars_{dimension}"] = self.bars[dimension]
-            arrays[f"offsets_{dimension}"] = self.offsets[dimension]
         with write_atomically(path) as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **self.to_arrays())  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DiagramBatch:
@@ -224,16 +219,32 @@ class DiagramBatch:
         ValueError
             If the file is damaged, or holds anything else.
         """
-        with open(path, "rb") as file:  # np.load would leave it open when it is no archive
-            try:
-                with np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
-                    dimensions = arrays["homology_dimensions"].tolist()
-                    return cls(
-                        {dimension: arrays[f"bars_{dimension}"] for dimension in dimensions},
-                        {dimension: arrays[f"offsets_{dimension}"] for dimension in dimensions},
-                    )
-            except _DAMAGE as error:
-                raise ValueError(f"{os.fspath(path)} holds no DiagramBatch: {error}") from error
+        try:
+            with open_archive(path) as arrays:
+                return cls.from_arrays(arrays)
+        except (FileNotFoundError, IsADirectoryError, PermissionError):
+            raise
+        except DAMAGE as error:
+            raise ValueError(f"{os.fspath(path)} holds no {cls.__name__}: {error}") from error
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything as plain arrays by name: what :meth:`save` writes."""
+        arrays: dict[str, NDArray[Any]] = {
+            "homology_dimensions": np.array(self.homology_dimensions, dtype=np.int64)
+        }
+        for dimension in self.homology_dimensions:
+            arrays[f"bars_{dimension}"] = self.bars[dimension]
+            arrays[f"offsets_{dimension}"] = self.offsets[dimension]
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> DiagramBatch:
+        """The inverse of :meth:`to_arrays`; arrays of other names are passed over."""
+        dimensions = arrays["homology_dimensions"].tolist()
+        return cls(
+            {dimension: arrays[f"bars_{dimension}"] for dimension in dimensions},
+            {dimension: arrays[f"offsets_{dimension}"] for dimension in dimensions},
+        )
 
     def __len__(self) -> int:
         return self._n_clouds
@@ -285,6 +296,14 @@ class DiagramBatch:
         return self.offsets[dimension]
 
 
+@contextmanager
+def open_archive(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """An npz file without pickled objects, to be read array by array."""
+    # np.load would leave the file open when it is no archive
+    with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+        yield archive
+
+
 def check_diagrams(X: Any, name: str = "X") -> DiagramBatch:
     """The door for diagrams: a :class:`DiagramBatch`, or the clouds it yields, in a list.
 
@@ -324,7 +343,7 @@ def check_diagrams(X: Any, name: str = "X") -> DiagramBatch:
 
 
 # What reading a hostile or half-written archive can raise, from zipfile, zlib, NumPy and ourselves.
-_DAMAGE = (
+DAMAGE = (
     ArithmeticError,
     AttributeError,
     EOFError,

@@ -77,7 +77,7 @@ def check_clouds(X: Any, *, name: str = "X", dimension: int | None = None) -> li
     return clouds
 
 
-def check_list(X: Any, *, name: str, expected: str) -> list[Any]:
+def check_list(X: Any, *, name: str, expected: str, ndim: tuple[int, ...] = (3,)) -> list[Any]:
     """The items of a list-like `X`, in its order.
 
     Parameters
@@ -87,6 +87,8 @@ def check_list(X: Any, *, name: str, expected: str) -> list[Any]:
         whatever else has a length and an order.
     name, expected : str
         The argument's name, and a sentence on what it should be, for messages.
+    ndim : tuple of int, default=(3,)
+        How many axes an array of all items may have.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def check_list(X: Any, *, name: str, expected: str) -> list[Any]:
     TypeError
         If `X` has no length or no order, or is text, a dict or a sparse matrix.
     ValueError
-        If `X` is empty, or an array of numbers that is not 3-D.
+        If `X` is empty, or an array of numbers with another number of axes.
     """
     if X is None or isinstance(X, (str, bytes, Mapping, Set)) or np.isscalar(X):
         raise TypeError(f"{name} is a {type(X).__name__}. {expected}")
@@ -105,12 +107,12 @@ def check_list(X: Any, *, name: str, expected: str) -> list[Any]:
         raise TypeError(f"{name} is a sparse matrix: call .toarray() on it. {expected}")
     holds_objects = getattr(getattr(X, "dtype", None), "kind", None) == "O"
     if hasattr(X, "ndim") and hasattr(X, "shape") and not holds_objects:
-        if X.ndim == 2:
+        if X.ndim == 2 and 2 not in ndim:
             raise ValueError(
                 f"{name} is one 2-D array of shape {tuple(X.shape)}: a single input, or a table? "
                 f"Wrap a single one in a list: [{name}]. {expected}"
             )
-        if X.ndim != 3:
+        if X.ndim not in ndim:
             raise ValueError(
                 f"{name} has {X.ndim} dimension(s), shape {tuple(X.shape)}. {expected}"
             )
@@ -123,27 +125,31 @@ def check_list(X: Any, *, name: str, expected: str) -> list[Any]:
     return list(X)  # iterated, not indexed: the index of a data frame's column is not 0, 1, 2
 
 
-def check_table(item: Any, where: str, advice: str) -> NDArray[np.float64]:
-    """One 2-D array of real numbers as C-contiguous float64; NaN and infinity pass.
+def check_array(
+    item: Any, where: str, advice: str, *, ndim: tuple[int, ...] = (2,)
+) -> NDArray[np.float64]:
+    """One array of real numbers as C-contiguous float64; NaN and infinity pass.
 
     Parameters
     ----------
-    item : array-like of shape (n_rows, n_columns)
+    item : array-like
         What float64 holds exactly: floats up to 64 bits, or integers up to 2^53.
     where, advice : str
         Its place in the input, and what to say about a wrong shape, for messages.
+    ndim : tuple of int, default=(2,)
+        How many axes it may have.
 
     Returns
     -------
-    ndarray of shape (n_rows, n_columns), float64
-        At least one row and one column.
+    ndarray, float64
+        With at least one entry.
 
     Raises
     ------
     TypeError
         If it is sparse, text, an object, or its numbers are not real.
     ValueError
-        If it is not 2-D, ragged, empty, masked, or has integers beyond 2^53.
+        If it has another number of axes, is ragged, empty or masked, or has integers beyond 2^53.
     """
     if item is None or isinstance(item, (str, bytes, Mapping, Set)):
         raise TypeError(f"{where} is a {type(item).__name__}: {advice}")
@@ -168,11 +174,11 @@ def check_table(item: Any, where: str, advice: str) -> NDArray[np.float64]:
             f"{where} has dtype {array.dtype}: expected real numbers that float64 holds exactly "
             f"(floats up to 64 bits, or integers). Convert it first."
         )
-    if array.size == 0 and array.ndim in (1, 2):
-        if array.ndim == 2 and array.shape[0] > 0:
+    if array.size == 0 and array.ndim in (1, *ndim):
+        if array.ndim >= 2 and array.shape[0] > 0:
             raise ValueError(f"{where} has rows without entries (shape {array.shape}): {advice}")
         raise ValueError(f"{where} is empty. Drop empty inputs before transform.")
-    if array.ndim != 2:
+    if array.ndim not in ndim:
         raise ValueError(f"{where} has shape {array.shape}: {advice}")
     if array.dtype.kind in "iu" and max(int(array.max()), -int(array.min())) > 2**53:
         raise ValueError(
@@ -323,7 +329,7 @@ def _blocks(items: list[Cloud]) -> Iterator[tuple[int, int]]:
 
 
 def _check_cloud(item: Any, where: str) -> Cloud:
-    cloud = check_table(
+    cloud = check_array(
         item,
         where,
         "expected 2 dimensions, (n_points, d), the same number of coordinates for every point. A "

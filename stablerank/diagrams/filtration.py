@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import Diagram, DiagramBatch
 from stablerank.diagrams.workers import run_chunks
-from stablerank.stability import Parallel, Space
+from stablerank.stability import HAUSDORFF, Bound, Parallel, Space, StabilityError, multiply_up
 
 UNIT_ROUNDOFF = 2.0**-53
 
@@ -29,6 +30,8 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
     homology_dimensions: Sequence[int]
     n_jobs: int | None
     dimension_: int | None
+    lowest_value: float = 0.0
+    """Nothing is born before: 0 where values are distances."""
 
     def fit(self, X: Any, y: Any = None) -> Any:
         """Check parameters and inputs, and remember the dimension of the space.
@@ -92,6 +95,74 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
     def stability(self, source: Space) -> Parallel:
         """The Lipschitz bounds from `source`, one branch a homology dimension."""
 
+    def bounds(self, X: Any, epsilon: ArrayLike, *, source: Space = HAUSDORFF) -> DiagramBall:
+        """All diagrams, as computed, of the inputs that an adversary can make of those given.
+
+        Parameters
+        ----------
+        X : list of ndarray of shape (n_points, d), or ndarray of shape (n_clouds, n_points, d)
+            The inputs.
+        epsilon : float or array-like of shape (n_clouds,)
+            How far the adversary may move them, for all or each, in the metric `source`.
+        source : Space, default=HAUSDORFF
+            One from which :meth:`stability` knows constants.
+
+        Returns
+        -------
+        DiagramBall
+
+        Raises
+        ------
+        StabilityError
+            For other metrics.
+        ValueError
+            For bad inputs, and for epsilons that are negative, infinite or NaN.
+        """
+        diagrams = self.transform(X)
+        return self.ball(diagrams, self.largest_values(X), epsilon, source=source)
+
+    def ball(
+        self,
+        diagrams: DiagramBatch,
+        largest_values: NDArray[np.float64],
+        epsilon: ArrayLike,
+        *,
+        source: Space = HAUSDORFF,
+    ) -> DiagramBall:
+        """As :meth:`bounds`, for inputs whose diagrams are known already.
+
+        Parameters
+        ----------
+        diagrams : DiagramBatch
+            What :meth:`transform` makes of the inputs.
+        largest_values : ndarray of shape (n_clouds,), float64
+            What :meth:`largest_values` says of them.
+        epsilon, source
+            As in :meth:`bounds`.
+
+        Returns
+        -------
+        DiagramBall
+
+        Notes
+        -----
+        With K the constant, u the relative rounding and M the largest value: the exact diagram
+        moves by at most Kε, its values stay below M + Kε, and each of the two computed diagrams is
+        within u times its largest value of its exact one: Kε + u (2M + Kε) in all.
+        """
+        sizes = check_epsilon(epsilon, len(diagrams))
+        relative = self.relative_rounding()
+        reach, metrics = {}, {}
+        for name, bound in self.stability(source).branches.items():
+            if not isinstance(bound, Bound):
+                raise StabilityError(f"{type(self).__name__}: {name} is a chain, not one bound.")
+            dimension = int(name[1:])
+            moved = multiply_up(sizes, bound.constant)
+            rounding = relative * (2 * largest_values + moved) * (1 + 1e-12)
+            reach[dimension] = np.where(rounding > 0, np.nextafter(moved + rounding, np.inf), moved)
+            metrics[dimension] = bound.target
+        return DiagramBall(diagrams, reach, metrics, self.lowest_value)
+
     @abstractmethod
     def relative_rounding(self) -> float:
         """A bound on the relative error with which births and deaths are computed.
@@ -126,14 +197,14 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
         if (
             not isinstance(dimensions, (tuple, list))
             or not dimensions
-            or not all(_is_integer(k) and k >= 0 for k in dimensions)
+            or not all(is_integer(k) and k >= 0 for k in dimensions)
             or len(set(dimensions)) < len(dimensions)
         ):
             raise ValueError(
                 f"homology_dimensions={dimensions!r}: expected a tuple of different integers >= 0, "
                 f"such as (0, 1)."
             )
-        if self.n_jobs is not None and not (_is_integer(self.n_jobs) and self.n_jobs != 0):
+        if self.n_jobs is not None and not (is_integer(self.n_jobs) and self.n_jobs != 0):
             raise ValueError(
                 f"n_jobs={self.n_jobs!r}: expected a number of workers, -1 for all cores, or None."
             )
@@ -149,5 +220,29 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
         return tags
 
 
-def _is_integer(value: Any) -> bool:
+def check_epsilon(epsilon: ArrayLike, n_clouds: int) -> NDArray[np.float64]:
+    """One size of perturbation for each cloud.
+
+    Raises
+    ------
+    ValueError
+        If there is not one for all or one for each, or one is negative, infinite or NaN.
+    """
+    sizes = np.asarray(epsilon, dtype=np.float64)
+    if sizes.shape not in ((), (n_clouds,)):
+        raise ValueError(
+            f"epsilon has shape {sizes.shape}: expected one number, or one for each of {n_clouds} "
+            f"clouds."
+        )
+    bad = np.flatnonzero(~(np.isfinite(sizes) & (sizes >= 0)).reshape(-1))
+    if bad.size:
+        where = "epsilon" if sizes.ndim == 0 else f"epsilon[{bad[0]}]"
+        raise ValueError(
+            f"{where} is {sizes.reshape(-1)[bad[0]].item()!r}: expected a finite number >= 0."
+        )
+    return np.broadcast_to(sizes, (n_clouds,)).copy()
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a parameter is a whole number; True and False are not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -15,9 +15,9 @@ from sklearn.exceptions import NotFittedError
 from stablerank.diagrams.batch import Diagram, DiagramBatch
 from stablerank.diagrams.canonical import bars_from_deaths
 from stablerank.diagrams.clouds import (
+    check_array,
     check_clouds,
     check_list,
-    check_table,
     flatten_clouds,
     largest_distances,
     power_of_two_scale,
@@ -26,6 +26,7 @@ from stablerank.diagrams.filtration import UNIT_ROUNDOFF, Filtration
 from stablerank.diagrams.spanning_tree import spanning_trees
 from stablerank.stability import (
     BOTTLENECK,
+    FROBENIUS,
     HAUSDORFF,
     ORDERED_DEATHS,
     SUP,
@@ -33,6 +34,7 @@ from stablerank.stability import (
     Parallel,
     Space,
     StabilityError,
+    sqrt_up,
 )
 
 _EXPECTED = "Expected a list of square (n_points, n_points) arrays."
@@ -114,15 +116,16 @@ class RipsPersistence(Filtration):
         Parameters
         ----------
         source : Space, optional
-            ``HAUSDORFF`` for clouds (the default there), ``SUP`` for dissimilarities: the largest
-            change of an entry, the points being the same.
+            ``HAUSDORFF`` for clouds (the default there) or ``FROBENIUS``, ``SUP`` for
+            dissimilarities: the largest change of an entry, the points being the same.
 
         Returns
         -------
         Parallel
             One branch a homology dimension. Clouds: constant 2 (D2; H0 by ordered deaths, D3: the
-            union of balls of half the edge length has the same components). Dissimilarities:
-            constant 1.
+            union of balls of half the edge length has the same components); in Frobenius norm √2
+            (D6), by which two points of total displacement ‖(δ_i, δ_j)‖₂ <= ‖δ‖_F can change their
+            distance. Dissimilarities: constant 1.
 
         Raises
         ------
@@ -132,18 +135,18 @@ class RipsPersistence(Filtration):
         expected = SUP if self.metric == "precomputed" else HAUSDORFF
         if source is None:
             source = expected
-        if source != expected:
+        known = {
+            HAUSDORFF: (2.0, "D2: Chazal, de Silva, Oudot 2014", "D3: components map onto"),
+            FROBENIUS: (sqrt_up(2.0), "D6: edges and their maxima", "D6: minimax paths of edges"),
+            SUP: (1.0, "D2: ‖D − D′‖∞, same points", "D3: minimax paths move by ε"),
+        }
+        names = f"{SUP}" if expected == SUP else f"{HAUSDORFF} and {FROBENIUS}"
+        if source not in known or (source == SUP) != (expected == SUP):
             raise StabilityError(
-                f"RipsPersistence(metric={self.metric!r}) knows constants from {expected}, not "
-                f"from {source}."
+                f"RipsPersistence(metric={self.metric!r}) knows constants from {names}, not from "
+                f"{source}."
             )
-        constant = 2.0 if source == HAUSDORFF else 1.0
-        theorem = (
-            "D2: Chazal, de Silva, Oudot 2014"
-            if source == HAUSDORFF
-            else "D2: ‖D − D′‖∞, same points"
-        )
-        deaths = "D3: components map onto" if source == HAUSDORFF else "D3: minimax paths move by ε"
+        constant, theorem, deaths = known[source]
         return Parallel(
             {
                 f"H{k}": Bound(source, ORDERED_DEATHS, constant, deaths, "Rips")
@@ -260,7 +263,7 @@ def check_dissimilarities(X: Any, *, name: str = "X") -> list[NDArray[np.float64
 
 
 def _check_dissimilarity(item: Any, where: str) -> NDArray[np.float64]:
-    matrix = check_table(item, where, "expected a square (n_points, n_points) matrix.")
+    matrix = check_array(item, where, "expected a square (n_points, n_points) matrix.")
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(
             f"{where} has shape {matrix.shape}: a dissimilarity matrix is square. For points use "

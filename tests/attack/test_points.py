@@ -11,13 +11,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from stablerank.attack.points import HausdorffAdversary, PointAdversary
+from stablerank.attack.points import FrobeniusAdversary, HausdorffAdversary, PointAdversary
 
 Cloud = NDArray[np.float64]
 MakeClouds = Callable[[int, int], dict[str, Cloud]]
 ADVERSARIES: dict[str, Callable[[], PointAdversary]] = {
     "per_point": PointAdversary,
     "per_coordinate": lambda: PointAdversary(math.inf),
+    "frobenius": FrobeniusAdversary,
     "hausdorff": HausdorffAdversary,
 }
 _ONE = 2**1074  # every float is an integer multiple of 1/_ONE
@@ -36,6 +37,8 @@ def exact_displacement(threat: str, cloud: Cloud, moved: Cloud) -> int:
         return int(abs(b - a).max())
     if threat == "per_point":
         return int(((b - a) ** 2).sum(axis=1).max())
+    if threat == "frobenius":
+        return int(((b - a) ** 2).sum())
     squares = ((a[:, None] - b[None]) ** 2).sum(axis=2)
     return int(max(squares.min(axis=0).max(), squares.min(axis=1).max()))
 
@@ -118,6 +121,18 @@ def test_a_cube_is_used_to_its_corners(seed: int) -> None:
     cloud = np.random.default_rng(seed).normal(size=(30, 2))
     steps = [m - cloud for _, m in candidates(PointAdversary(math.inf), cloud, 0.1, seed, 20)]
     assert max(np.linalg.norm(step, axis=1).max() for step in steps) > 0.14
+
+
+def test_all_displacements_together_are_charged() -> None:
+    # Four points by 1 each: norm 2, though no point moves by more than 1.
+    cloud = np.array([[0.0, 0.0], [3.0, 0.0], [3.0, 4.0], [0.0, 4.0]])
+    adversary = FrobeniusAdversary()
+    studied = adversary.study(cloud)
+    assert adversary.displacement(studied, cloud + np.array([1.0, 0.0])) == pytest.approx(
+        2, rel=1e-12
+    )
+    shortened = adversary.shorten(studied, cloud + np.array([1.0, 0.0]), 1.0)
+    assert shortened - cloud == pytest.approx(np.tile([0.5, 0.0], (4, 1)))
 
 
 def test_hausdorff_adversaries_add_and_leave_out_points(seed: int) -> None:

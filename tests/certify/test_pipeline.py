@@ -71,7 +71,8 @@ def test_two_points_by_hand(threshold: MakeThreshold) -> None:
     assert (claims.radius < [0.3, 0.2]).all()
     assert claims.prediction.tolist() == [0, 1]
     np.testing.assert_allclose(claims.margin, [0.6, 0.4], rtol=1e-12)
-    assert (claims.threat, claims.method) == ("per_point", "global")
+    assert (claims.threat, claims.method) == ("per_point", "best")
+    assert set(claims.route) == {"global"}  # this classifier has no boxes
     assert claims.unit == "ℓ2 displacement of every point, in the units of the points"
     # in Hausdorff distance the same; per coordinate less by √2
     assert certify(pipeline, [pair(0.7)], threat="hausdorff").radius[0] == pipeline_claims.radius[0]
@@ -298,7 +299,7 @@ def test_a_network_alone_starts_from_vectors(fitted: Fitted) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         certify(model.pipeline_[2], X)
     diagrams = model.pipeline_[0].transform(X)
-    with pytest.raises(StabilityError, match=re.escape("knows its constant from vector[linf]")):
+    with pytest.raises(StabilityError, match="takes vectors, and no threat changes these"):
         certify(model.pipeline_[2], diagrams, threat="bottleneck")
 
 

@@ -23,7 +23,6 @@ from stablerank import (
     StableRankClassifier,
 )
 from stablerank.certify import stability_chain, threat_space
-from stablerank.certify.threats import chain_of_stages
 from stablerank.stability import (
     BOTTLENECK,
     FROBENIUS,
@@ -36,6 +35,7 @@ from stablerank.stability import (
     Space,
     StabilityError,
 )
+from stablerank.stages import chain_of_stages
 
 MakeThreshold = Callable[..., LipschitzClassifier]
 DIAGRAMS = DiagramBatch.from_diagrams([{0: [[0, 1], [0, 2]], 1: [[1, 2], [1, 3], [2, 3], [2, 4]]}])
@@ -189,7 +189,11 @@ REFUSED = {
         PER_POINT,
         "(metric='precomputed') knows",
     ),
-    "all points together": ([alpha()], FROBENIUS, "AlphaPersistence knows constants from"),
+    "all points together, for matrices": (
+        [rips(metric="precomputed")],
+        FROBENIUS,
+        "(metric='precomputed') knows",
+    ),
     "points for ranks": ([ranks()], PER_POINT, "StableRank knows constants from ordered deaths"),
     "diagrams for alpha": ([alpha()], BOTTLENECK, "AlphaPersistence knows constants from"),
     "a scaler": ([alpha(), ranks(), StandardScaler()], HAUSDORFF, "StandardScaler has no stabil"),
@@ -225,5 +229,6 @@ def test_a_stage_of_ones_own_is_asked() -> None:
     chain = chain_of_stages([Doubling()], PER_POINT)
     assert [str(element.source) for element in chain] == ["points[per-point]", "points[hausdorff]"]
     assert chain.constant == 2.0
-    with pytest.raises(StabilityError, match="not from points"):
-        chain_of_stages([Doubling()], FROBENIUS)
+    assert chain_of_stages([Doubling()], FROBENIUS).constant == 2.0  # through per point
+    with pytest.raises(StabilityError, match="not from matrix"):
+        chain_of_stages([Doubling()], SUP)

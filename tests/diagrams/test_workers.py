@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stablerank.diagrams import workers
-from stablerank.diagrams.workers import _runs, map_chunks
+from stablerank.diagrams.workers import _runs, map_chunks, run_chunks
 
 PREFER: tuple[Literal["processes", "threads"], ...] = ("processes", "threads")
 
@@ -93,6 +93,17 @@ def test_chunks_have_a_bounded_number_of_points(monkeypatch: pytest.MonkeyPatch)
     map_chunks(record, clouds(100), n_jobs=1, prefer="threads", description="")
     assert sum(sizes) == 250
     assert max(sizes) <= 10 + 4 + 1
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_what_a_chunk_gives_is_handed_over_whole(n_jobs: int) -> None:
+    # Diagrams come as one batch a chunk; taking batches apart cloud by cloud used to cost two
+    # threads more than both gained.
+    given = clouds(100)
+    parts = run_chunks(tuple, given, n_jobs=n_jobs, prefer="threads", description="")
+    assert all(type(part) is tuple for part in parts)
+    assert 1 < len(parts) < 100
+    assert all(a is b for a, b in zip([c for part in parts for c in part], given, strict=True))
 
 
 # The contract: who works.

@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -22,13 +22,25 @@ from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import Dataset, ValidSplit
 
 from stablerank.nn import LipschitzClassifier, StableRankNetwork, classifier
-from stablerank.nn.losses import CertifiedMarginLoss, TemperatureCrossEntropy
+from stablerank.nn.losses import (
+    BoxCrossEntropy,
+    CertifiedMarginLoss,
+    OffsetCrossEntropy,
+    TemperatureCrossEntropy,
+)
 from stablerank.nn.network import leaf_layers
 from stablerank.nn.training import TensorBatches
 from stablerank.progress import ProgressBar
 from stablerank.stability import LINF
 
 Data = tuple[NDArray[np.float64], NDArray[Any]]
+METHODS: tuple[Literal["interval", "linear"], ...] = ("interval", "linear")
+LOSSES = {
+    "cross-entropy": TemperatureCrossEntropy,
+    "margin": CertifiedMarginLoss,
+    "offset": OffsetCrossEntropy,
+    "box": BoxCrossEntropy,
+}
 QUICK: dict[str, Any] = {"hidden": (8,), "max_epochs": 3, "batch_size": 20, "random_state": 0}
 
 
@@ -198,6 +210,10 @@ def test_few_steps_are_enough(max_epochs: int) -> None:
         {},
         {"loss": "margin", "temperature": 3.0},
         {"layer": "linf-distance", "hidden": (7,), "max_epochs": 50, "lr": 0.2},
+        {"loss": "offset", "offset": 1.0},
+        {"loss": "box"},
+        {"layer": "free", "activation": "relu"},
+        {"layer": "free", "activation": "maxmin", "loss": "box"},
         {"activation": "groupsort"},
         {"activation": "abs", "hidden": (5,), "max_epochs": 50, "lr": 0.1},
         {"hidden": ()},
@@ -210,10 +226,10 @@ def test_few_steps_are_enough(max_epochs: int) -> None:
 def test_it_learns_what_is_to_be_learned(settings: dict[str, Any]) -> None:
     model = LipschitzClassifier(**{**QUICK, "max_epochs": 25, "lr": 0.05, **settings}).fit(X, Y)
     assert model.score(X, Y) > 0.9
-    assert model.net_.history[-1, "train_loss"] < model.net_.history[0, "train_loss"]
-    own = isinstance(model.net_.criterion_, CertifiedMarginLoss)
-    assert own == (settings.get("loss") == "margin")
-    assert own or isinstance(model.net_.criterion_, TemperatureCrossEntropy)
+    # from where the ramp ends; before it, a loss asks for ever more
+    losses = model.net_.history[:, "train_loss"]
+    assert losses[-1] < losses[0 if "loss" not in settings else len(losses) // 2]
+    assert type(model.net_.criterion_) is LOSSES[settings.get("loss", "cross-entropy")]
 
 
 def test_one_seed_one_model_whatever_happens_to_the_global_generators(
@@ -423,7 +439,8 @@ def test_the_learning_rate_ends_at_nothing(held_out: Any) -> None:
     assert rates[-1] < 1e-4
 
 
-def test_the_margin_loss_is_ramped_over_half_of_the_epochs() -> None:
+@pytest.mark.parametrize("loss", ["margin", "offset", "box"])
+def test_losses_are_ramped_over_half_of_the_epochs(loss: Any) -> None:
     seen = []
 
     class Look(Callback):  # type: ignore[misc, unused-ignore]
@@ -431,10 +448,116 @@ def test_the_margin_loss_is_ramped_over_half_of_the_epochs() -> None:
             seen.append(net.criterion_.progress)
 
     settings = {**QUICK, "max_epochs": 8, "batch_size": 60}
-    LipschitzClassifier(**settings, loss="margin", callbacks=[Look()]).fit(X, Y)
+    LipschitzClassifier(**settings, loss=loss, callbacks=[Look()]).fit(X, Y)
     assert seen == sorted(seen)
     assert seen[0] <= 0.25
     assert seen[4:] == [1.0] * 4
+
+
+# Training for boxes.
+
+
+def boxes_seen(
+    monkeypatch: pytest.MonkeyPatch, ends: tuple[Any, Any] = (None, None), **settings: Any
+) -> list[tuple[float, NDArray[np.float64], NDArray[np.float64]]]:
+    """Progress, lower and upper ends in each step, of batches that hold all samples in order."""
+    seen = []
+    plain = StableRankNetwork.box_margins
+
+    def look(self: Any, lower: Any, upper: Any, target: Any) -> Any:
+        order = torch.argsort(lower[:, 1] + upper[:, 1])
+        seen.append((lower[order].numpy(), upper[order].numpy()))
+        return plain(self, lower, upper, target)
+
+    monkeypatch.setattr(StableRankNetwork, "box_margins", look)
+    model = LipschitzClassifier(
+        **{**QUICK, "loss": "box", "max_epochs": 8, "batch_size": 60, **settings}
+    ).fit(X, Y, *ends)
+    shares = [min(1.0, 2 * i / 8) for i in range(1, 9)]
+    assert model.net_.criterion_.progress == 1.0
+    return [(share, *box) for share, box in zip(shares, seen, strict=True)]
+
+
+def test_boxes_are_epsilon_times_the_constants(monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = np.array([1.0, 2.0, 0.5, 3.0])
+    in_order = X[np.argsort(X[:, 1])]
+    for share, lower, upper in boxes_seen(monkeypatch, epsilon=0.1, constants=constants):
+        np.testing.assert_allclose(lower, in_order - share * 0.1 * constants, atol=1e-14)
+        np.testing.assert_allclose(upper, in_order + share * 0.1 * constants, atol=1e-14)
+
+
+def test_boxes_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    below, above = rng.exponential(size=(2, *X.shape))
+    below[:, 1] = above[:, 1] = 0.0  # the tests sorts by that
+    order = np.argsort(X[:, 1])
+    for share, lower, upper in boxes_seen(monkeypatch, (X - below, X + above)):
+        np.testing.assert_allclose(lower, (X - share * below)[order], atol=1e-14)
+        np.testing.assert_allclose(upper, (X + share * above)[order], atol=1e-14)
+
+
+def test_given_boxes_that_are_the_default_train_the_same_network() -> None:
+    settings: dict[str, Any] = {**QUICK, "loss": "box", "epsilon": 0.25}
+    default = LipschitzClassifier(**settings).fit(X, Y)
+    given = LipschitzClassifier(**settings).fit(X, Y, X - 0.25, X + 0.25)
+    np.testing.assert_allclose(given.logits(X), default.logits(X), atol=1e-5)
+    assert (given.net_.predict(X) == given.network_(torch.tensor(X)).argmax(1).numpy()).all()
+
+
+def certified_share(model: LipschitzClassifier, epsilon: float, method: Any = "linear") -> float:
+    predicted = np.searchsorted(model.classes_, model.predict(X))
+    margins = model.margin_bounds(X - epsilon, X + epsilon, predicted, method)
+    return float(((margins > 0) & (predicted == Y)).mean())
+
+
+@pytest.mark.parametrize("activation", ["relu", "maxmin"])
+def test_free_networks_are_certified_if_they_are_trained_for_it(activation: str) -> None:
+    # classes are 1 apart in the first coordinate, where the noise is half of ε
+    settings: dict[str, Any] = {"layer": "free", "activation": activation, "epsilon": 0.2}
+    settings |= {"hidden": (16, 8), "max_epochs": 40, "batch_size": 30, "random_state": 0}
+    plain = LipschitzClassifier(**settings, temperature=20.0).fit(X, Y)
+    boxes = LipschitzClassifier(**settings, loss="box").fit(X, Y)
+    assert plain.score(X, Y) == boxes.score(X, Y) == 1.0
+    assert certified_share(boxes, 0.2, "interval") > 0.75
+    assert certified_share(plain, 0.2, "interval") < certified_share(boxes, 0.2, "interval")
+
+
+def test_the_clean_weight_trades() -> None:
+    # boxes so large that they hold several classes: only the clean part can learn them
+    settings: dict[str, Any] = {**QUICK, "loss": "box", "epsilon": 3.0, "max_epochs": 20}
+    settings |= {"lr": 0.05, "temperature": 20.0}
+    scores = [LipschitzClassifier(**settings, clean_weight=k).fit(X, Y).score(X, Y) for k in (0, 1)]
+    assert scores[0] < 0.8
+    assert scores[1] == 1.0
+
+
+def test_boxes_with_early_stopping_and_a_held_out_part() -> None:
+    model = LipschitzClassifier(
+        **{**QUICK, "max_epochs": 6},
+        loss="box",
+        train_split=ValidSplit(0.5, random_state=0),
+        callbacks=[EarlyStopping(patience=50)],
+    ).fit(X, Y, X - 0.1, X + 0.1)
+    assert len(model.net_.history[:, "valid_loss"]) == 6
+    assert np.isfinite(model.net_.history[:, "valid_loss"]).all()
+    assert 0 <= model.net_.history[-1, "valid_acc"] <= 1
+
+
+def test_no_vector_in_a_box_has_other_margins(fitted: LipschitzClassifier, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    radius = rng.exponential(scale=0.1, size=X.shape)
+    predicted = fitted.logits(X).argmax(1)
+    lower, upper = (end.numpy() for end in fitted.bounds(X - radius, X + radius))
+    margins = {m: fitted.margin_bounds(X - radius, X + radius, predicted, m) for m in METHODS}
+    for _ in range(50):
+        logits = fitted.logits(X + radius * rng.uniform(-1, 1, size=X.shape).round())
+        assert (lower <= logits).all()
+        assert (logits <= upper).all()
+        others = np.where(np.eye(3, dtype=bool)[predicted], -np.inf, logits).max(1)
+        apart = logits[np.arange(len(X)), predicted] - others
+        assert (apart >= margins["linear"]).all()
+    assert (margins["linear"] >= margins["interval"]).all()
+    assert (margins["linear"] > 0).any()
 
 
 INTERRUPTS: dict[str, list[Callback]] = {
@@ -569,11 +692,15 @@ def test_after_a_failed_refit_the_earlier_fit_is_whole(bad: Any) -> None:
         ({"max_epochs": True}, "max_epochs=True: expected"),
         ({"batch_size": 0}, "batch_size=0: expected"),
         ({"batch_size": -1}, "batch_size=-1: expected"),
-        ({"loss": "hinge"}, 'loss=\'hinge\': expected "margin" or "cross-entropy"'),
+        ({"loss": "hinge"}, "loss='hinge': expected one of ('cross-entropy', 'margin', 'offset'"),
+        ({"loss": "margin", "layer": "free"}, "loss='margin' trains the radius of a body that is"),
+        ({"loss": "offset", "layer": "free"}, 'use loss="box" or "cross-entropy"'),
+        ({"clean_weight": 1.5}, "clean_weight=1.5: expected a number from 0 to 1"),
+        ({"clean_weight": None}, "clean_weight=None: expected"),
         ({"hidden": (7,)}, "hidden=(7,): expected positive integers, multiples of 2"),
         ({"hidden": 8}, "hidden=8: expected a tuple of widths"),
         ({"layer": "dense"}, "layer='dense': expected"),
-        ({"activation": "relu"}, "activation='relu': expected one of"),
+        ({"activation": "tanh"}, "activation='tanh': expected one of"),
         ({"constants": [1.0] * 3}, "constants has shape (3,), but X has 4 features"),
         ({"constants": 1.0}, "constants has shape (), but X has 4 features"),
         ({"constants": [1.0, -1.0, 1, 1]}, "constants[1] is -1.0: expected finite numbers >= 0"),
@@ -609,6 +736,28 @@ def test_data_out_of_range(vectors: Any, labels: Any, message: str) -> None:
         LipschitzClassifier(**QUICK).fit(vectors, labels)
 
 
+@pytest.mark.parametrize(
+    ("loss", "lower", "upper", "message"),
+    [
+        ("box", X, None, "lower and upper are the two ends of boxes: give both, or none"),
+        ("margin", X, X, "are boxes to train on, for loss=\"box\", but loss='margin'"),
+        ("box", X[1:], X, "lower has shape (59, 4), but X (60, 4)"),
+        ("box", X, np.where(np.arange(60)[:, None] == 7, X - 1, X), "upper[7] is not a finite end"),
+        ("box", np.full_like(X, np.nan), X, "lower[0] is not a finite end of a box around"),
+        ("box", np.full_like(X, -np.inf), X, "lower[0] is not a finite end"),
+    ],
+)
+def test_boxes_out_of_range(loss: Any, lower: Any, upper: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        LipschitzClassifier(**QUICK, loss=loss).fit(X, Y, lower, upper)
+
+
+def test_ends_on_the_wrong_side(fitted: LipschitzClassifier) -> None:
+    for ask in (fitted.bounds, lambda a, b: fitted.margin_bounds(a, b, Y)):
+        with pytest.raises(ValueError, match=re.escape("above upper[0, 0]")):
+            ask(X + 1, X)
+
+
 def test_nothing_is_answered_before_fit() -> None:
     model = LipschitzClassifier()
     zero = np.zeros(1)
@@ -621,6 +770,8 @@ def test_nothing_is_answered_before_fit() -> None:
         model.feature_stability,
         model.pairwise_constants,
         lambda: model.rounding(zero, zero),
+        lambda: model.bounds(X, X),
+        lambda: model.margin_bounds(X, X, Y),
     ):
         with pytest.raises(NotFittedError, match="LipschitzClassifier instance is not fitted"):
             ask()

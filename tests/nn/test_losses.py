@@ -10,7 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from stablerank.nn import CertifiedMarginLoss, TemperatureCrossEntropy
+from stablerank.nn import (
+    BoxCrossEntropy,
+    CertifiedMarginLoss,
+    OffsetCrossEntropy,
+    TemperatureCrossEntropy,
+)
 from stablerank.nn.losses import certified_radii
 
 HEAD = torch.tensor([[1.0, 0.0], [0.0, 0.5], [0.0, -0.5]])  # distances 1.5, 1.5 and 1
@@ -67,6 +72,59 @@ def test_margin_losses_by_hand(progress: float, expected: float) -> None:
     logits = torch.tensor([[3.0, 0.0, 1.0]], dtype=torch.float64)
     loss = loss_with(progress)(logits, torch.tensor([0]), HEAD.double())
     assert loss.item() == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("progress", "target", "gains"),
+    [
+        # class 0 is 1.5 from both others: at offset 2 and half way they gain 1.5; class 1 is 1.5
+        # from class 0 and 1 from class 2
+        (0.5, 0, [0.0, 1.5, 1.5]),
+        (1.0, 0, [0.0, 3.0, 3.0]),
+        (0.5, 1, [1.5, 0.0, 1.0]),
+        (1.0, 2, [3.0, 2.0, 0.0]),
+        (0.0, 2, [0.0, 0.0, 0.0]),
+    ],
+)
+def test_offset_losses_by_hand(progress: float, target: int, gains: list[float]) -> None:
+    # τ = 3: log Σ_j exp(3(z_j + gain_j)) − 3 z_y
+    loss = OffsetCrossEntropy(3.0, 2.0)
+    loss.progress = progress
+    z = [0.3, -0.1, 0.2]
+    expected = math.log(sum(math.exp(3 * (a + g)) for a, g in zip(z, gains, strict=True)))
+    value = loss(torch.tensor([z]), torch.tensor([target]), HEAD).item()
+    assert value == pytest.approx(expected - 3 * z[target], rel=1e-6)
+
+
+def test_the_offset_is_what_an_adversary_gains(seed: int) -> None:
+    # class y against class j at the worst features within the offset: x − offset·sign(w_y − w_j)
+    rng = np.random.default_rng(seed)
+    head = torch.tensor(rng.normal(size=(2, 4)))
+    x = torch.tensor(rng.normal(size=(1, 4)))
+    loss, entropy = OffsetCrossEntropy(2.0, 0.3), TemperatureCrossEntropy(2.0)
+    for y in range(2):
+        worst = x - 0.3 * torch.sign(head[y] - head[1 - y])
+        attacked = entropy(worst @ head.T, torch.tensor([y]))
+        found = loss(x @ head.T, torch.tensor([y]), head)
+        assert found.item() == pytest.approx(attacked.item(), rel=1e-12)
+        assert found > entropy(x @ head.T, torch.tensor([y]))
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.25, 1.0])
+def test_box_losses_by_hand(kappa: float) -> None:
+    # τ = 2, z = (1, 0), class 0, and over the box z_0 − z_1 >= −0.5: softplus(1) and softplus(−2)
+    loss = BoxCrossEntropy(2.0, kappa)
+    value = loss(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), torch.tensor([[0.0, -0.5]]))
+    expected = (1 - kappa) * softplus(1) + kappa * softplus(-2)
+    assert value.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_box_losses_are_the_mean_over_samples_and_sum_over_rivals() -> None:
+    # class 1 with margins (0.2, 0, −0.3), class 0 with (0, 0, 0): log 3
+    margins = torch.tensor([[0.2, 0.0, -0.3], [0.0, 0.0, 0.0]])
+    value = BoxCrossEntropy()(torch.zeros(2, 3), torch.tensor([1, 0]), margins).item()
+    first = math.log(math.exp(-0.2) + 1 + math.exp(0.3))
+    assert value == pytest.approx((first + math.log(3)) / 2, rel=1e-6)
 
 
 def test_ties_have_radius_0() -> None:
@@ -170,6 +228,8 @@ LOSSES: dict[str, Loss] = {
     "margin": loss_with(1.0),
     "margin at the start": loss_with(0.0),
     "margin on the way": loss_with(0.5),
+    "offset": OffsetCrossEntropy(2.0, 0.5),
+    "box": lambda z, y, w: BoxCrossEntropy(2.0, 0.3)(z, y, z[torch.arange(len(y)), y, None] - z),
 }
 
 
@@ -220,12 +280,19 @@ def test_the_start_does_not_give_up() -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
 def test_temperatures_out_of_range(temperature: float) -> None:
-    for loss in (TemperatureCrossEntropy, CertifiedMarginLoss):
+    for loss in (TemperatureCrossEntropy, CertifiedMarginLoss, OffsetCrossEntropy, BoxCrossEntropy):
         with pytest.raises(ValueError, match=f"temperature={temperature!r}: expected a positive"):
             loss(temperature)
 
 
 @pytest.mark.parametrize("offset", [-0.1, math.nan, math.inf])
 def test_offsets_out_of_range(offset: float) -> None:
-    with pytest.raises(ValueError, match=f"offset={offset!r}: expected a finite number >= 0"):
-        CertifiedMarginLoss(3.0, offset)
+    for loss in (CertifiedMarginLoss, OffsetCrossEntropy):
+        with pytest.raises(ValueError, match=f"offset={offset!r}: expected a finite number >= 0"):
+            loss(3.0, offset)
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1, math.nan])
+def test_weights_out_of_range(weight: float) -> None:
+    with pytest.raises(ValueError, match=f"clean_weight={weight!r}: expected a number from 0 to 1"):
+        BoxCrossEntropy(1.0, weight)

@@ -36,6 +36,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "groupsort": {"hidden": (12, 8), "activation": "groupsort"},
     "abs": {"hidden": (7, 5), "activation": "abs"},
     "linf-distance": {"hidden": (7, 5), "layer": "linf-distance"},
+    "free relu": {"hidden": (7, 5), "layer": "free", "activation": "relu"},
+    "free maxmin": {"hidden": (12, 8), "layer": "free"},
     "no hidden layer": {"hidden": ()},
 }
 
@@ -178,7 +180,7 @@ def exact_logits(network: StableRankNetwork, x: NDArray[np.float64]) -> list[Fra
     center, factor = fractions(network.standardize.center), fractions(network.standardize.factor)
     z = [(a - c) * f for a, c, f in zip(fractions(x), center, factor, strict=True)]
     for layer in (*leaf_layers(network.body), network.head):
-        if isinstance(layer, LinfLinear):
+        if isinstance(layer, nn.Linear):
             z = [
                 sum((w * a for w, a in zip(fractions(row), z, strict=True)), bias)
                 for row, bias in zip(layer.weight, fractions(layer.bias), strict=True)
@@ -192,6 +194,8 @@ def exact_logits(network: StableRankNetwork, x: NDArray[np.float64]) -> list[Fra
             size = layer.group_size
             groups = [sorted(z[i : i + size], reverse=True) for i in range(0, len(z), size)]
             z = list(itertools.chain.from_iterable(groups))
+        elif isinstance(layer, nn.ReLU):
+            z = [max(a, Fraction(0)) for a in z]
         else:
             z = [abs(a) for a in z]
     return z
@@ -229,7 +233,9 @@ def test_logits_are_as_exact_as_the_bound_says(
         assert worst_share(folded, seed, folded.rounding, batch) <= 1
     assert worst_share(folded, seed, folded.rounding, error=1e-6) <= 1
     # a thousandth of it is not enough, and a bound of 0 is none
-    assert worst_share(folded, seed, lambda m, e: folded.rounding(m, e) / 1000) > 1
+    # norms of 7 in three layers that are free, of which an input meets a few
+    too_small = 1e3 if folded.layer != "free" else 1e5
+    assert worst_share(folded, seed, lambda m, e: folded.rounding(m, e) / too_small) > 1
     assert worst_share(folded, seed, lambda m, e: np.zeros_like(m)) > 1
 
 
@@ -358,7 +364,8 @@ def test_folding_gives_a_float64_copy(kind: str, networks: dict[str, StableRankN
     assert not folded.training
     assert not any("parametrizations" in name for name in folded.state_dict())
     torch.testing.assert_close(folded(x), before.double(), rtol=1e-4, atol=1e-4)
-    assert folded.stability().constant <= float(network.standardize.factor.max()) * (1 + 1e-15)
+    if network.layer != "free":
+        assert folded.stability().constant <= float(network.standardize.factor.max()) * (1 + 1e-15)
     twice = folded.folded()
     assert torch.equal(twice(x), folded(x))
 
@@ -412,9 +419,11 @@ def test_layers_of_nested_sequences_in_order() -> None:
         ({"hidden": (True,), "activation": "abs"}, "expected positive integers"),
         ({"hidden": 8}, "hidden=8: expected a tuple of widths, such as (128, 128)"),
         ({"hidden": "88"}, "expected a tuple of widths"),
-        ({"activation": "relu"}, "activation='relu': expected one of ['abs', 'groupsort'"),
+        ({"activation": "tanh"}, "activation='tanh': expected one of ['abs', 'groupsort'"),
+        ({"hidden": (7,), "layer": "free"}, "hidden=(7,): expected positive integers, multiples"),
+        ({"gain": [1.0], "layer": "free"}, "gain has shape (1,), but the layer has 4 inputs"),
         ({"activation": ["abs"]}, "activation=['abs']: expected one of"),
-        ({"layer": "l2"}, 'layer=\'l2\': expected "linf" or "linf-distance"'),
+        ({"layer": "l2"}, 'layer=\'l2\': expected "linf", "linf-distance" or "free"'),
         ({"n_classes": 1}, "n_classes=1: expected an integer >= 2"),
         ({"n_features": 0}, "n_features=0: expected an integer >= 1"),
         ({"n_features": 2.0}, "n_features=2.0: expected an integer >= 1"),
@@ -432,6 +441,18 @@ def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
 def test_distances_need_no_even_widths() -> None:
     network = StableRankNetwork(4, 2, (7, 3), layer="linf-distance")
     assert network(torch.zeros(1, 4)).shape == (1, 2)
+
+
+def test_free_layers_start_with_norm_1_and_are_not_held_there() -> None:
+    network = StableRankNetwork(4, 2, (8,), layer="free", activation="relu", gain=[1.0, 0, 0, 0.5])
+    first: Any = network.body[0]
+    assert type(first) is nn.Linear
+    torch.testing.assert_close(first.weight.abs().sum(1), torch.ones(8))
+    assert (first.weight[:, 1:3] == 0).all()
+    assert network.stability().constant == pytest.approx(1.0, rel=1e-6)
+    with torch.no_grad():
+        first.weight.mul_(3)
+    assert network.stability().constant == pytest.approx(3.0, rel=1e-6)
 
 
 def test_vectors_of_another_length() -> None:
