@@ -184,7 +184,7 @@ CONTESTS: dict[str, Contest] = {
         )
     },
     "tools, orbits, n=200": Contest(other_tools, 20, {}),
-    "space, H0, n=1000": Contest(components_in_space, 20, {"GUDHI safe": 30.0}),
+    "space, H0, n=1000": Contest(components_in_space, 10, {"GUDHI safe": 30.0}),
     "persistence images": Contest(
         vectorizers(
             PersistenceImages(bandwidth=0.05, power=1),
