@@ -1,32 +1,22 @@
-"""Alpha persistence in the plane: how fast the kernel is, and whether it is right.
+"""Whether the planar kernel is right: a million nasty clouds against GUDHI's exact alpha complex.
 
-Two answers, both in ``results/planar.json``:
+Each bar of relative length above 1e-9 must have a partner whose birth and death differ by at most
+1e-12 relatively, in both directions, and each bar must be what its own generators say. Clouds for
+which the kernel says that it gave up are counted, not compared. Most clouds have 3 to 30 points,
+one in fifty up to 150, one in five hundred 1000. How fast the kernel is, says
+``benchmarks/throughput.py``.
 
-- speed: seconds a cloud with generators against GUDHI's default ("safe") alpha complex in radii,
-  which computes no generators. Clouds are all different (a processor learns the branches of a
-  cloud that it sees twice), one core, medians of interleaved rounds after a warm-up. "single" is
-  one call a cloud, "batch" one call for all; where the kernel gives up, its time includes GUDHI's
-  exact one, which has to answer then.
-- fuzz: small clouds of nasty families against GUDHI's "exact" alpha complex. Each bar of relative
-  length above 1e-9 must have a partner whose birth and death differ by at most 1e-12 relatively, in
-  both directions, and each bar must be what its own generators say. Clouds for which the kernel
-  says that it gave up are counted, not compared.
-
-Command: ``python -m benchmarks.planar [--quick] [--fuzz N] [--seed S]``. Without ``--fuzz`` the
-speed is measured (about 1.5 minutes), with it N clouds are fuzzed (about 1 ms each). Each part
-replaces its own half of the file, and ``--quick`` writes nothing. A fuzz run saves its progress
-every 2,000 clouds, and goes on from there when it is started again with the same seed and sources.
+Command: ``python -m benchmarks.planar [--fuzz N] [--seed S] [--quick]``; 1,000,000 clouds take
+about 15 minutes on one idle core. The result is in ``results/planar.json``; ``--quick`` fuzzes
+2,000 and writes nothing. Progress is saved every 2,000 clouds, and the same seed and sources go on
+from there. Clouds k to k + 1,999, for k divisible by 2,000, are drawn from the seed ``[S, k]``.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -40,12 +30,12 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 import stablerank.diagrams.planar as planar
+from benchmarks import record
 from stablerank.diagrams.planar import PlanarAlphaBatch, planar_alpha
 
 Cloud = NDArray[np.float64]
 Bars = NDArray[np.float64]
 
-RESULTS = Path(__file__).parent / "results" / "planar.json"
 CHUNK = 2_000
 TOLERANCE = 1e-12
 SHORT = 1e-9
@@ -53,102 +43,38 @@ SHORT = 1e-9
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few rounds, small clouds")
-    parser.add_argument("--fuzz", type=int, metavar="N", help="fuzz N clouds, measure nothing")
+    parser.add_argument("--quick", action="store_true", help="2,000 clouds, no result file")
+    parser.add_argument("--fuzz", type=int, metavar="N", default=1_000_000, help="so many clouds")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    if arguments.fuzz is None:
-        row = run_speed(arguments.seed, quick=arguments.quick)
-        if not arguments.quick:
-            _write("speed", row)
-        for line in row["rows"]:
-            print(
-                f"{line['family']:>9} n={line['n_points']:5d}  GUDHI {line['gudhi_ms']:8.3f} ms  "
-                f"single {line['single_ms']:7.3f} ms ({line['ratio_single']:5.1f}x)  "
-                f"batch {line['batch_ms']:7.3f} ms ({line['ratio_batch']:5.1f}x)"
-            )
-    else:
-        done = run_fuzz(arguments.fuzz, arguments.seed, write=not arguments.quick)
-        print(f"{done['clouds']} clouds, {done['failures']} failures, {done['gave_up']} given up")
-        if done["failures"]:
-            sys.exit(1)
-
-
-def run_speed(seed: int, *, quick: bool = False) -> dict[str, Any]:
-    """Time both on the same clouds, round by round."""
-    rows = []
-    for family, n_points, n_clouds, n_rounds in (
-        ("uniform", 100, 200, 9),
-        ("uniform", 1000, 20, 9),
-        ("uniform", 5000, 4, 9),
-        ("orbit", 1000, 20, 9),
-        ("clusters", 1000, 20, 9),
-        ("normal", 1000, 20, 9),
-    ):
-        if quick:
-            n_clouds, n_rounds = max(2, n_clouds // 10), 3
-        rng = np.random.default_rng([seed, n_points])
-        clouds = [FAMILIES[family](rng, n_points) for _ in range(n_clouds)]
-        flat, offsets = _flatten(clouds)
-        alone = [np.array([0, len(cloud)]) for cloud in clouds]
-        planar_alpha(flat, offsets)
-        times: dict[str, list[float]] = {"gudhi": [], "single": [], "batch": []}
-        for _ in range(n_rounds):
-            start = time.perf_counter()
-            for cloud in clouds:
-                _gudhi_alpha(cloud, "safe")
-            times["gudhi"].append(time.perf_counter() - start)
-            start = time.perf_counter()
-            for cloud, own in zip(clouds, alone, strict=True):
-                if planar_alpha(cloud, own).gave_up[0]:
-                    _gudhi_alpha(cloud, "exact")
-            times["single"].append(time.perf_counter() - start)
-            start = time.perf_counter()
-            answer = planar_alpha(flat, offsets)
-            for i in np.flatnonzero(answer.gave_up):
-                _gudhi_alpha(clouds[i], "exact")
-            times["batch"].append(time.perf_counter() - start)
-        medians = {name: float(np.median(spent)) / n_clouds for name, spent in times.items()}
-        spread = {
-            f"{name}_quartiles_ms": [
-                float(quartile) for quartile in np.quantile(spent, [0.25, 0.75]) / n_clouds * 1e3
-            ]
-            for name, spent in times.items()
-        }
-        rows.append(
-            {
-                "family": family,
-                "n_points": n_points,
-                "n_clouds": n_clouds,
-                "n_rounds": n_rounds,
-                "gave_up": int(answer.gave_up.sum()),
-                **{f"{name}_ms": median * 1e3 for name, median in medians.items()},
-                **spread,
-                "ratio_single": medians["gudhi"] / medians["single"],
-                "ratio_batch": medians["gudhi"] / medians["batch"],
-            }
-        )
-    return {"seed": seed, "rows": rows}
+    n_clouds = CHUNK if arguments.quick else arguments.fuzz
+    done = run_fuzz(n_clouds, arguments.seed, write=not arguments.quick)
+    print(f"{done['clouds']} clouds, {done['failures']} failures, {done['gave_up']} given up")
+    if done["failures"]:
+        sys.exit(1)
 
 
 def run_fuzz(n_clouds: int, seed: int, *, write: bool = True) -> dict[str, Any]:
-    """Compare the kernel with GUDHI's exact alpha complex on random small clouds."""
+    """Compare the kernel with GUDHI's exact alpha complex on random clouds of all families."""
     sources = [*sorted(Path(planar.__file__).parent.glob("*.py")), Path(__file__)]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()[:16]
     done: dict[str, Any] = {"seed": seed, "sources_sha256": digest, "asked": n_clouds, "clouds": 0}
-    done |= {"failures": 0, "gave_up": 0, "bars": 0, "kernel_seconds": 0.0, "wall_seconds": 0.0}
-    done |= {"families": {name: {"clouds": 0, "gave_up": 0} for name in FAMILIES}, "failed": []}
-    if write and RESULTS.exists():
-        before = json.loads(RESULTS.read_text()).get("fuzz", {})
+    done |= {"compared": 0, "failures": 0, "gave_up": 0, "bars": 0, "points": 0, "largest": 0}
+    done |= {"kernel_seconds": 0.0, "fuzz_seconds": 0.0, "failed": []}
+    done |= {"families": {name: {"clouds": 0, "gave_up": 0} for name in FAMILIES}}
+    results = record.RESULTS / "planar.json"
+    if write and results.exists():
+        before = json.loads(results.read_text()).get("fuzz", {})
         if (before.get("seed"), before.get("sources_sha256")) == (seed, digest):
             done = {**before, "asked": n_clouds}
     names = list(FAMILIES)
-    wall = time.perf_counter() - done["wall_seconds"]
+    started = time.time() - done["fuzz_seconds"]
+    planar_alpha(np.eye(2), np.array([0, 2]))  # compiles
     while done["clouds"] < n_clouds:
-        size = min(CHUNK, n_clouds - done["clouds"])
         rng = np.random.default_rng([seed, done["clouds"]])
+        size = min(CHUNK, n_clouds - done["clouds"])
         kinds = [names[k] for k in rng.integers(len(names), size=size)]
-        clouds = [rng.permutation(FAMILIES[kind](rng, int(rng.integers(3, 31)))) for kind in kinds]
+        clouds = [rng.permutation(FAMILIES[kind](rng, _n_points(rng))) for kind in kinds]
         start = time.perf_counter()
         answer = planar_alpha(*_flatten(clouds))
         done["kernel_seconds"] += time.perf_counter() - start
@@ -159,13 +85,23 @@ def run_fuzz(n_clouds: int, seed: int, *, write: bool = True) -> dict[str, Any]:
         for i, kind in enumerate(kinds):
             done["families"][kind]["clouds"] += 1
             done["families"][kind]["gave_up"] += int(answer.gave_up[i])
-        done["gave_up"] += int(answer.gave_up.sum())
-        done["bars"] += len(answer.h0_deaths) + len(answer.h1_births)
         done["clouds"] += size
-        done["wall_seconds"] = time.perf_counter() - wall
+        done["gave_up"] += int(answer.gave_up.sum())
+        done["compared"] = done["clouds"] - done["gave_up"]
+        done["bars"] += len(answer.h0_deaths) + len(answer.h1_births)
+        done["points"] += sum(map(len, clouds))
+        done["largest"] = max(done["largest"], *map(len, clouds))
+        done["fuzz_seconds"] = time.time() - started
         if write:
-            _write("fuzz", done)
+            record.write("planar", "benchmarks.planar", started, {"fuzz": done})
     return done
+
+
+def _n_points(rng: np.random.Generator) -> int:
+    lot = rng.random()
+    if lot < 0.002:
+        return 1000
+    return int(rng.integers(31, 151) if lot < 0.022 else rng.integers(3, 31))
 
 
 def compare(clouds: list[Cloud], answer: PlanarAlphaBatch) -> list[int]:
@@ -348,43 +284,6 @@ FAMILIES: dict[str, Callable[[np.random.Generator, int], Cloud]] = {
     ),
 }
 
-
-def _write(part: str, content: dict[str, Any]) -> None:
-    """Replace one part of the result file, as a whole or not at all."""
-    repository = Path(__file__).parent.parent
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=False
-    )
-    versions = {
-        name: importlib.metadata.version(name) for name in ("gudhi", "numba", "numpy", "stablerank")
-    }
-    processor = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        )
-        if Path("/proc/cpuinfo").exists()
-        else iter(()),
-        platform.processor(),
-    )
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results[part] = {
-        "command": " ".join(["python -m benchmarks.planar", *sys.argv[1:]]),
-        "commit": commit.stdout.strip() or None,
-        "versions": {"python": platform.python_version(), **versions},
-        "hardware": f"{processor}, {platform.system()}, one core",
-        "load_average": os.getloadavg(),  # of the last 1, 5 and 15 minutes
-        "wall_seconds": time.perf_counter() - _STARTED,
-        **content,
-    }
-    RESULTS.parent.mkdir(exist_ok=True)
-    partial = RESULTS.with_suffix(".partial")
-    partial.write_text(json.dumps(results, indent=1) + "\n")
-    partial.replace(RESULTS)
-
-
-_STARTED = time.perf_counter()
 
 if __name__ == "__main__":
     main()
