@@ -241,6 +241,15 @@ def test_logits_and_their_gradients(name: str) -> None:
     assert (up - down) / (2 * h) == pytest.approx(slope, rel=1e-5, abs=1e-6 * np.abs(scores).max())
 
 
+@pytest.mark.parametrize("p", [1, 2, 3, math.inf])
+def test_vectors_from_bars_are_those_of_transform(p: float, seed: int) -> None:
+    clouds = random_clouds(2, seed)
+    diagrams = AlphaPersistence().fit_transform(clouds)
+    ranks = StableRank(p=p, n_ranks=6).fit(diagrams)
+    bars = {k: tuple(diagrams.to_tensor(k).unbind(-1)) for k in diagrams.homology_dimensions}
+    assert np.array_equal(ranks.from_bars(bars).numpy(), ranks.transform(diagrams))
+
+
 def test_points_are_not_overwritten() -> None:
     clouds = random_clouds(2, 0)
     points, offsets = flatten(clouds)
