@@ -16,7 +16,7 @@ from torch import Tensor
 from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import DiagramBatch, check_diagrams
 from stablerank.ranks.boxes import BarBoxes, bar_boxes, blocks, padded_bars
-from stablerank.ranks.contours import UNIT_ROUNDOFF, Contour, check_contour
+from stablerank.ranks.contours import UNIT_ROUNDOFF, Contour, StandardContour, check_contour
 from stablerank.stability import (
     BOTTLENECK,
     ORDERED_DEATHS,
@@ -205,6 +205,10 @@ class StableRank(TransformerMixin, BaseEstimator):
         contour = check_contour(self.contour)
         vectors = []
         for dimension, n_ranks in self.n_ranks_.items():
+            if self.p == math.inf and type(contour) is StandardContour:
+                longest = batch.padded(dimension, n_ranks)  # batches keep bars longest first
+                vectors.append(longest[..., 1] - longest[..., 0])
+                continue
             out = np.empty((len(batch), n_ranks))
             for clouds in blocks(batch, dimension):
                 lengths = contour.lengths(*padded_bars(batch, dimension, clouds))
