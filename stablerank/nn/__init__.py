@@ -3,19 +3,28 @@
 from stablerank.nn.activations import Abs, GroupSort, MaxMin
 from stablerank.nn.classifier import LipschitzClassifier
 from stablerank.nn.linf import LinfDistance, LinfLinear, Standardize
-from stablerank.nn.losses import CertifiedMarginLoss, TemperatureCrossEntropy
+from stablerank.nn.losses import (
+    BoxCrossEntropy,
+    CertifiedMarginLoss,
+    OffsetCrossEntropy,
+    TemperatureCrossEntropy,
+)
+from stablerank.nn.margins import margin_bounds
 from stablerank.nn.network import StableRankNetwork, chain_of_layers
 
 __all__ = [
     "Abs",
+    "BoxCrossEntropy",
     "CertifiedMarginLoss",
     "GroupSort",
     "LinfDistance",
     "LinfLinear",
     "LipschitzClassifier",
     "MaxMin",
+    "OffsetCrossEntropy",
     "StableRankNetwork",
     "Standardize",
     "TemperatureCrossEntropy",
     "chain_of_layers",
+    "margin_bounds",
 ]

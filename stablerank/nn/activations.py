@@ -71,6 +71,10 @@ class GroupSort(_OneLipschitz):
         in_order: Tensor = groups.sort(dim=-1, descending=True).values
         return in_order.flatten(-2)
 
+    def bounds(self, lower: Tensor, upper: Tensor, rounding: bool = True) -> tuple[Tensor, Tensor]:
+        """The sorted lower and the sorted upper ends: each order statistic is monotone."""
+        return self(lower), self(upper)
+
     def extra_repr(self) -> str:
         """The group size."""
         return f"group_size={self.group_size}"
@@ -95,3 +99,7 @@ class Abs(_OneLipschitz):
     def forward(self, x: Tensor) -> Tensor:
         """Absolute values, of the same shape."""
         return x.abs()
+
+    def bounds(self, lower: Tensor, upper: Tensor, rounding: bool = True) -> tuple[Tensor, Tensor]:
+        """The distances of 0 to the nearest and to the farthest point of each interval."""
+        return torch.maximum(lower, -upper).clamp_min(0), torch.maximum(-lower, upper)

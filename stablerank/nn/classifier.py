@@ -15,18 +15,25 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from stablerank.nn.losses import CertifiedMarginLoss, TemperatureCrossEntropy
+from stablerank.nn.losses import (
+    BoxCrossEntropy,
+    CertifiedMarginLoss,
+    OffsetCrossEntropy,
+    TemperatureCrossEntropy,
+)
+from stablerank.nn.margins import margin_bounds
 from stablerank.nn.network import StableRankNetwork, check_architecture
 from stablerank.nn.training import EpochProgress, LipschitzNet, OneCycle, TensorBatches
 from stablerank.progress import ProgressBar
 from stablerank.stability import LINF, Space, StabilityChain
 
+_LOSSES = ("cross-entropy", "margin", "offset", "box")
 _SPREAD_TO_EPSILON = 0.05
 _BATCH_ROWS = 4096
 
 
 class LipschitzClassifier(ClassifierMixin, BaseEstimator):
-    """Classifies vectors by a network that is 1-Lipschitz in ℓ∞, trained by skorch.
+    """Classifies vectors by a network with a known constant in ℓ∞, trained by skorch.
 
     After training the weights are folded once into float64; those bits predict, are certified and
     are saved.
@@ -36,15 +43,23 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
     epsilon : float, optional
         The perturbation to train for, in the unit of the adversary. By default a twentieth of the
         largest standard deviation among the coordinates (divided by their constants).
-    loss : {"cross-entropy", "margin"}, default="cross-entropy"
-        :class:`~stablerank.nn.TemperatureCrossEntropy`, or
+    loss : {"cross-entropy", "margin", "offset", "box"}, default="cross-entropy"
+        :class:`~stablerank.nn.TemperatureCrossEntropy`;
         :class:`~stablerank.nn.CertifiedMarginLoss`, which counts samples that are certified: on
-        ORBIT5K it certifies more at the same accuracy, on small noisy data it fits less.
+        ORBIT5K it certifies more at the same accuracy, on small noisy data it fits less;
+        :class:`~stablerank.nn.OffsetCrossEntropy`, cross-entropy at the radius `offset`; or
+        :class:`~stablerank.nn.BoxCrossEntropy`, cross-entropy at the worst logits over a box,
+        the one for layers that are free. All but the first are ramped over the first half of the
+        epochs.
     temperature : float, default=1.0
         Of the loss, in units of 1/epsilon: small values (0.3) for large certified radii, large
         values (20) for accuracy. The margin loss wants about 3.
     offset : float, default=0.25
-        The radius that the margin loss asks for, in units of epsilon.
+        The radius that the margin loss and the offset loss ask for, in units of epsilon. The
+        offset loss wants 1.
+    clean_weight : float, default=0.0
+        What the box loss gives to the logits themselves, from 0 (certified accuracy at epsilon)
+        to 1 (clean accuracy).
     hidden : tuple of int, default=(128, 128, 128)
         Widths of the hidden layers.
     layer, activation : str, default="linf", "maxmin"
@@ -99,9 +114,10 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         epsilon: float | None = None,
-        loss: Literal["cross-entropy", "margin"] = "cross-entropy",
+        loss: Literal["cross-entropy", "margin", "offset", "box"] = "cross-entropy",
         temperature: float = 1.0,
         offset: float = 0.25,
+        clean_weight: float = 0.0,
         hidden: Sequence[int] = (128, 128, 128),
         layer: str = "linf",
         activation: str = "maxmin",
@@ -120,6 +136,7 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         self.loss = loss
         self.temperature = temperature
         self.offset = offset
+        self.clean_weight = clean_weight
         self.hidden = hidden
         self.layer = layer
         self.activation = activation
@@ -134,7 +151,7 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any) -> LipschitzClassifier:
+    def fit(self, X: Any, y: Any, lower: Any = None, upper: Any = None) -> LipschitzClassifier:
         """Train the network.
 
         Parameters
@@ -143,6 +160,9 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
             Finite vectors.
         y : array-like of shape (n_samples,)
             Labels of any kind that scikit-learn sorts: strings, integers, booleans.
+        lower, upper : array-like of shape (n_samples, n_features), optional
+            The ends of the box of each sample, for the box loss; by default X − and + `constants`
+            times epsilon.
 
         Returns
         -------
@@ -152,7 +172,7 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         ------
         ValueError
             For vectors that are not finite, labels of the wrong number, fewer than two classes,
-            and parameters out of range.
+            boxes that do not hold their vectors, and parameters out of range.
         KeyboardInterrupt
             At Ctrl-C. skorch's callbacks, which raise it too, only end the training.
 
@@ -164,7 +184,8 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         try:
             self._check_parameters()
             X, y = validate_data(self, X, y, dtype=np.float64)
-            self._fit(np.array(X, order="C"), *check_classes(y))
+            X = np.array(X, order="C")
+            self._fit(X, *check_classes(y), self._check_boxes(X, lower, upper))
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
@@ -172,7 +193,11 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _fit(
-        self, X: NDArray[np.float64], classes: NDArray[Any], encoded: NDArray[np.int64]
+        self,
+        X: NDArray[np.float64],
+        classes: NDArray[Any],
+        encoded: NDArray[np.int64],
+        boxes: NDArray[np.float64] | None,
     ) -> None:
         self.classes_ = classes
         center, scale, gain = self._standardization(X)
@@ -212,7 +237,7 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
                 device=self.device,
                 verbose=self.verbose,
             )
-            self.net_.fit(X, encoded)
+            self.net_.fit(X if boxes is None else boxes, encoded)
         self.network_ = self.net_.module_.cpu().folded()
 
     def logits(self, X: Any) -> NDArray[np.float64]:
@@ -264,13 +289,61 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "network_")
         return self.network_.rounding(magnitude, error)
 
+    def bounds(self, lower: Any, upper: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """The box of the logits over boxes of vectors; see :class:`StableRankNetwork`."""
+        check_is_fitted(self, "network_")
+        ends = [torch.from_numpy(np.array(end, dtype=np.float64)) for end in (lower, upper)]
+        with torch.no_grad():
+            return self.network_.bounds(*ends)
+
+    def margin_bounds(
+        self,
+        lower: Any,
+        upper: Any,
+        predicted: Any,
+        method: Literal["interval", "linear"] = "linear",
+    ) -> NDArray[np.float64]:
+        """How far logits stay apart over boxes of vectors; see :func:`margin_bounds`."""
+        check_is_fitted(self, "network_")
+        return margin_bounds(self.network_, lower, upper, predicted, method)
+
     def _criterion(self) -> dict[str, Any]:
         settings: dict[str, Any] = {"criterion__temperature": float(self.temperature)}
         if self.loss == "margin":
             settings.update(criterion=CertifiedMarginLoss, criterion__offset=float(self.offset))
+        elif self.loss == "offset":
+            settings.update(criterion=OffsetCrossEntropy, criterion__offset=float(self.offset))
+        elif self.loss == "box":
+            settings.update(
+                criterion=BoxCrossEntropy, criterion__clean_weight=float(self.clean_weight)
+            )
         else:
             settings.update(criterion=TemperatureCrossEntropy)
         return settings
+
+    def _check_boxes(
+        self, X: NDArray[np.float64], lower: Any, upper: Any
+    ) -> NDArray[np.float64] | None:
+        """The vectors with the ends of their boxes, shape (n_samples, 3, n_features)."""
+        if lower is None and upper is None:
+            return None
+        if self.loss != "box":
+            raise ValueError(
+                f'lower and upper are boxes to train on, for loss="box", but loss={self.loss!r}.'
+            )
+        if lower is None or upper is None:
+            raise ValueError("lower and upper are the two ends of boxes: give both, or none.")
+        ends = [np.asarray(end, dtype=np.float64) for end in (lower, upper)]
+        for name, end, sign in zip(("lower", "upper"), ends, (-1, 1), strict=True):
+            if end.shape != X.shape:
+                raise ValueError(f"{name} has shape {end.shape}, but X {X.shape}: expected that.")
+            wrong = ~(np.isfinite(end) & (sign * end >= sign * X)).all(axis=1)
+            if wrong.any():
+                raise ValueError(
+                    f"{name}[{int(np.flatnonzero(wrong)[0])}] is not a finite end of a box around "
+                    f"its vector: expected lower <= X <= upper."
+                )
+        return np.stack([X, *ends], axis=1)
 
     def _standardization(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         constants = np.ones(X.shape[1])
@@ -298,8 +371,13 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         return center, constants * self.epsilon_, gain
 
     def _check_parameters(self) -> None:
-        if self.loss not in ("margin", "cross-entropy"):
-            raise ValueError(f'loss={self.loss!r}: expected "margin" or "cross-entropy".')
+        if self.loss not in _LOSSES:
+            raise ValueError(f"loss={self.loss!r}: expected one of {_LOSSES}.")
+        if self.layer == "free" and self.loss in ("margin", "offset"):
+            raise ValueError(
+                f"loss={self.loss!r} trains the radius of a body that is 1-Lipschitz, and "
+                f'layer="free" is none: use loss="box" or "cross-entropy".'
+            )
         if self.epsilon is not None and not _is_positive(self.epsilon):
             raise ValueError(
                 f"epsilon={self.epsilon!r}: expected a positive finite number, the size of the "
@@ -312,6 +390,8 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
                 )
         if not (_is_positive(self.offset) or (_is_real(self.offset) and self.offset == 0)):
             raise ValueError(f"offset={self.offset!r}: expected a finite number >= 0.")
+        if not (_is_real(self.clean_weight) and 0 <= self.clean_weight <= 1):
+            raise ValueError(f"clean_weight={self.clean_weight!r}: expected a number from 0 to 1.")
         for name in ("max_epochs", "batch_size"):
             value = getattr(self, name)
             if value is None and name == "batch_size":

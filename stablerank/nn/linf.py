@@ -1,4 +1,4 @@
-"""Layers that are Lipschitz from ℓ∞ to ℓ∞ (fact N1), and the rounding of affine maps (N5)."""
+"""Layers that are Lipschitz from ℓ∞ to ℓ∞ (fact N1), with their rounding (N5) and boxes (N4)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from stablerank.stability import LINF, Bound, Space, StabilityError
-
-UNIT_ROUNDOFF = 2.0**-53
-_UNDERFLOW = 1e-300
+from stablerank.nn.affine import (
+    UNDERFLOW,
+    UNIT_ROUNDOFF,
+    gamma,
+    linear_bound,
+    linear_bounds,
+    linear_rounding,
+    require_float64,
+    require_linf,
+    row_norms_upper,
+)
+from stablerank.stability import LINF, Bound, Space
 
 
 class RowsInL1Ball(nn.Module):
@@ -97,13 +105,7 @@ class LinfLinear(nn.Linear):
                 f"gain has shape {tuple(gain.shape)}, but the layer has {in_features} inputs: "
                 f"expected one number an input."
             )
-        with torch.no_grad():
-            nn.init.normal_(self.weight)
-            if gain is not None:
-                self.weight.mul_(gain.to(self.weight))
-            self.weight.div_(self.weight.abs().sum(1, keepdim=True).clamp_min(1e-30))
-            if self.bias is not None:
-                nn.init.zeros_(self.bias)
+        draw_in_l1_ball(self, gain)
         parametrize.register_parametrization(self, "weight", RowsInL1Ball())
 
     def stability(self, source: Space = LINF) -> Bound:
@@ -115,6 +117,10 @@ class LinfLinear(nn.Linear):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See :func:`linear_rounding`."""
         return linear_rounding(self, magnitude, error)
+
+    def bounds(self, lower: Tensor, upper: Tensor, rounding: bool = True) -> tuple[Tensor, Tensor]:
+        """See :func:`~stablerank.nn.affine.linear_bounds`."""
+        return linear_bounds(self, lower, upper, rounding)
 
     def fold(self) -> None:
         """Replace the parametrization by the projected weights, in rows of norm at most 1.
@@ -141,6 +147,17 @@ class LinfLinear(nn.Linear):
         rebuild, arguments = self.__reduce_ex__(4)
         layer: LinfLinear = rebuild(*copy.deepcopy(arguments, memo))
         return layer
+
+
+def draw_in_l1_ball(layer: nn.Linear, gain: Tensor | None = None) -> None:
+    """Draw the weights, in proportion to `gain`, in rows of ℓ1 norm 1, and set the bias to 0."""
+    with torch.no_grad():
+        nn.init.normal_(layer.weight)
+        if gain is not None:
+            layer.weight.mul_(gain.to(layer.weight))
+        layer.weight.div_(layer.weight.abs().sum(1, keepdim=True).clamp_min(1e-30))
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 class LinfDistance(nn.Module):
@@ -177,19 +194,21 @@ class LinfDistance(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Distances of x, shape (n, in_features), to the weights; shape (n, out_features)."""
-        differences = x.unsqueeze(1) - self.weight
+        return self._norm(x.unsqueeze(1) - self.weight) + self.bias
+
+    def _norm(self, differences: Tensor) -> Tensor:
         if self.p != math.inf:
             # powers of numbers <= 1 do not overflow, and those of small ones are not all lost
             largest = differences.detach().abs().amax(dim=-1, keepdim=True)
             scale = torch.where(largest > 0, largest, 1.0)
             norms = torch.linalg.vector_norm(differences / scale, ord=self.p, dim=-1)
-            return scale.squeeze(-1) * norms + self.bias
+            return scale.squeeze(-1) * norms
         distances: Tensor = torch.linalg.vector_norm(differences, ord=math.inf, dim=-1)
-        return distances + self.bias
+        return distances
 
     def stability(self, source: Space = LINF) -> Bound:
         """1 for p = ∞, in_features^{1/p} else."""
-        _require_linf(self, source)
+        require_linf(self, source)
         if self.p == math.inf:
             return Bound(LINF, LINF, 1.0, "N1: triangle inequality", "LinfDistance")
         constant = self.weight.shape[1] ** (1 / self.p) * (1 + 16 * UNIT_ROUNDOFF)
@@ -199,16 +218,41 @@ class LinfDistance(nn.Module):
         self, magnitude: NDArray[np.float64], error: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """One subtraction and one addition for p = ∞; for other p a power sum besides."""
-        _require_float64(self, self.weight)
-        constant, n = self.stability().constant, self.weight.shape[1]
+        require_float64(self, self.weight)
+        constant = self.stability().constant
         largest = float(self.weight.detach().abs().max())
         shift = float(self.bias.detach().abs().max())
-        roundings = 4 if self.p == math.inf else n + 4 * self.p + 16
+        roundings = 4 if self.p == math.inf else self._roundings()
         reach = (constant * (magnitude + largest) + shift) * (1 + 1e-12)
         # inputs as computed are larger than the exact ones by `error` at most
         computed = reach + constant * error
-        rounded = constant * error + gamma(roundings) * computed + _UNDERFLOW
+        rounded = constant * error + gamma(roundings) * computed + UNDERFLOW
         return reach, rounded * (1 + 1e-12)
+
+    def _roundings(self) -> float:
+        """How many relative errors of one rounding the norm for a finite p may have."""
+        return self.weight.shape[1] + 4 * self.p + 16
+
+    def bounds(self, lower: Tensor, upper: Tensor, rounding: bool = True) -> tuple[Tensor, Tensor]:
+        """The distances of the box's nearest and farthest point; shape (n, out_features) each.
+
+        With all coordinates of x between the ends, |x_i − w_i| is between the distances of w_i
+        to the nearest and to the farthest point of its interval, and norms are monotone in them.
+        For p = ∞ so is every operation in floating point, and the ends are computed by the very
+        operations of :meth:`forward`: they hold what it computes, and no rounding is charged. For
+        other p both norms carry the relative error of :meth:`rounding`.
+        """
+        if rounding:
+            require_float64(self, self.weight)
+        above_lower = lower.unsqueeze(1) - self.weight
+        above_upper = upper.unsqueeze(1) - self.weight
+        nearest = self._norm(torch.maximum(above_lower, -above_upper).clamp_min(0))
+        farthest = self._norm(torch.maximum(-above_lower, above_upper))
+        if rounding and self.p != math.inf:
+            share = 3 * gamma(self._roundings())
+            nearest = nearest * (1 - share) - UNDERFLOW
+            farthest = farthest * (1 + share) + UNDERFLOW
+        return nearest + self.bias, farthest + self.bias
 
     def fold(self) -> None:
         """Nothing to fold: the weights are free."""
@@ -270,7 +314,7 @@ class Standardize(nn.Module):
 
     def stability(self, source: Space = LINF) -> Bound:
         """The factor of each coordinate."""
-        _require_linf(self, source)
+        require_linf(self, source)
         factors = self.factor.detach().double().cpu().numpy()
         return Bound.by_coordinate(
             LINF, factors, "diagonal map", stage="standardize", coordinatewise=True
@@ -284,7 +328,11 @@ class Standardize(nn.Module):
         reach = (magnitude + float(self.center.abs().max())) * factor * (1 + 1e-12)
         # inputs as computed are larger than the exact ones by `error` at most
         computed = reach + factor * error
-        return reach, (factor * error + gamma(3) * computed) * (1 + 1e-12) + _UNDERFLOW
+        return reach, (factor * error + gamma(3) * computed) * (1 + 1e-12) + UNDERFLOW
+
+    def bounds(self, lower: Tensor, upper: Tensor, rounding: bool = True) -> tuple[Tensor, Tensor]:
+        """The standardised ends: in floating point too, both operations are monotone."""
+        return self(lower), self(upper)
 
     def fold(self) -> None:
         """Nothing to fold."""
@@ -292,81 +340,6 @@ class Standardize(nn.Module):
     def extra_repr(self) -> str:
         """Size."""
         return f"n_features={self.center.numel()}"
-
-
-def row_norms_upper(weight: Tensor) -> NDArray[np.float64]:
-    """The ℓ1 norms of the rows, rounded up: the least float64 not below the exact norm."""
-    rows = weight.detach().double().cpu().abs().numpy()
-    return np.array([_sum_up(row) for row in rows])
-
-
-def pairwise_norms_upper(weight: Tensor) -> NDArray[np.float64]:
-    """Upper bounds of ‖w_i − w_j‖₁ for all pairs of rows, shape (n_rows, n_rows)."""
-    rows = weight.detach().double().cpu().numpy()
-    norms = np.array([[_sum_up(np.abs(a - b)) for b in rows] for a in rows])
-    return norms * (1 + 8 * UNIT_ROUNDOFF)  # the differences are rounded
-
-
-def _sum_up(values: NDArray[np.float64]) -> float:
-    """The least float64 that is not below the exact sum of non-negative numbers."""
-    numbers = values.tolist()
-    try:
-        total = math.fsum(numbers)
-    except OverflowError:
-        return math.inf
-    if not math.isfinite(total):
-        return total
-    # fsum rounds once, to the nearest; what it then finds missing has the right sign
-    missing = math.fsum([*numbers, -total])
-    return math.nextafter(total, math.inf) if missing > 0 else total
-
-
-def linear_bound(layer: nn.Linear, source: Space) -> Bound:
-    """The ℓ∞ bound of an affine layer, from the weights that it applies."""
-    _require_linf(layer, source)
-    constant = float(row_norms_upper(layer.weight).max(initial=0.0))
-    name = parametrize.type_before_parametrizations(layer).__name__
-    return Bound(LINF, LINF, constant, "N1: largest ℓ1 norm of a row", name)
-
-
-def linear_rounding(
-    layer: nn.Linear, magnitude: NDArray[np.float64], error: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How rounding grows in an affine layer that is evaluated in float64, in any order of sums.
-
-    Parameters
-    ----------
-    layer : nn.Linear
-        The layer.
-    magnitude : ndarray of shape (n,)
-        A bound on the ℓ∞ norm of the inputs, over all that the adversary can reach.
-    error : ndarray of shape (n,)
-        A bound on the ℓ∞ distance between computed and exact inputs.
-
-    Returns
-    -------
-    magnitude, error : ndarray of shape (n,)
-        The same for the outputs: L·error + γ_{n+1}(|W||x| + |b|), with γ_k = ku/(1−ku), and n the
-        fan-in (N5).
-
-    Raises
-    ------
-    StabilityError
-        If the weights are not float64.
-    """
-    _require_float64(layer, layer.weight)
-    constant = float(row_norms_upper(layer.weight).max(initial=0.0)) * (1 + 1e-12)
-    shift = 0.0 if layer.bias is None else float(layer.bias.detach().abs().max())
-    reach = (constant * magnitude + shift) * (1 + 1e-12)
-    # inputs as computed are larger than the exact ones by `error` at most
-    computed = reach + constant * error
-    rounded = constant * error + gamma(layer.in_features + 4) * computed + _UNDERFLOW
-    return reach, rounded * (1 + 1e-12)
-
-
-def gamma(n: float) -> float:
-    """γ_n = nu/(1 − nu), the relative error of n roundings in float64."""
-    return n * UNIT_ROUNDOFF / (1 - n * UNIT_ROUNDOFF) * (1 + 1e-12)
 
 
 def _unpickled(kind: type[LinfLinear], attributes: dict[str, Any]) -> LinfLinear:
@@ -377,19 +350,3 @@ def _unpickled(kind: type[LinfLinear], attributes: dict[str, Any]) -> LinfLinear
         parametrize.register_parametrization(layer, "weight", RowsInL1Ball())
     layer.__dict__.update(attributes)
     return layer
-
-
-def _require_float64(layer: nn.Module, weight: Tensor) -> None:
-    if weight.dtype != torch.float64:
-        raise StabilityError(
-            f"The rounding of {type(layer).__name__} is known in float64, and its weights are "
-            f"{weight.dtype}: use StableRankNetwork.folded(), or layer.double()."
-        )
-
-
-def _require_linf(layer: nn.Module, source: Space) -> None:
-    if source != LINF:
-        raise StabilityError(
-            f"{type(layer).__name__} knows its constant from {LINF}, not from {source}. Insert an "
-            f"explicit conversion."
-        )

@@ -48,7 +48,24 @@ class TemperatureCrossEntropy(nn.Module):
         return nn.functional.cross_entropy(self.temperature * logits, target)
 
 
-class CertifiedMarginLoss(nn.Module):
+class RampedLoss(nn.Module):
+    """A loss that asks for more as training goes on.
+
+    Attributes
+    ----------
+    progress : float
+        Between 0 and 1, how much of it is asked for; 1 unless a training loop ramps it.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        if not (temperature > 0 and math.isfinite(temperature)):
+            raise ValueError(f"temperature={temperature!r}: expected a positive finite number.")
+        self.temperature = temperature
+        self.progress = 1.0
+
+
+class CertifiedMarginLoss(RampedLoss):
     """A smooth count of samples whose certified radius is below the offset.
 
     With r = min_{j≠y} (z_y − z_j)/‖w_y − w_j‖₁, the certified radius of the true class y by a
@@ -72,7 +89,7 @@ class CertifiedMarginLoss(nn.Module):
     Attributes
     ----------
     progress : float
-        The s above, between 0 and 1; 1 unless a training loop ramps it.
+        The s above.
 
     Raises
     ------
@@ -89,14 +106,9 @@ class CertifiedMarginLoss(nn.Module):
     """
 
     def __init__(self, temperature: float = 3.0, offset: float = 0.25) -> None:
-        super().__init__()
-        if not (temperature > 0 and math.isfinite(temperature)):
-            raise ValueError(f"temperature={temperature!r}: expected a positive finite number.")
-        if not (offset >= 0 and math.isfinite(offset)):
-            raise ValueError(f"offset={offset!r}: expected a finite number >= 0.")
-        self.temperature = temperature
+        super().__init__(temperature)
+        _check_offset(offset)
         self.offset = offset
-        self.progress = 1.0
 
     def forward(self, logits: Tensor, target: Tensor, head: Tensor) -> Tensor:
         """The mean loss.
@@ -121,9 +133,132 @@ class CertifiedMarginLoss(nn.Module):
         return loss.mean()
 
 
+class OffsetCrossEntropy(RampedLoss):
+    """Cross-entropy of logits with a handicap: what the other classes gain at a radius.
+
+    Features that move by `offset` in ℓ∞ raise z_j − z_y by offset·‖w_y − w_j‖₁ at most, w the rows
+    of the head (N3). The loss is the cross-entropy of
+
+        τ (z_j + s · offset · ‖w_y − w_j‖₁),
+
+    and with s = 1 no more than log 2 only where the class y is certified at the radius `offset`.
+    Training ramps `progress` s from 0 to 1: asked for at once, it would not learn at all.
+
+    Parameters
+    ----------
+    temperature : float, default=1.0
+        τ > 0, in units of 1/ε when the network's input is in units of ε.
+    offset : float, default=1.0
+        The radius, in units of ε.
+
+    Attributes
+    ----------
+    progress : float
+        The s above.
+
+    Raises
+    ------
+    ValueError
+        If τ is not positive and finite, or the offset is not finite or negative.
+
+    Examples
+    --------
+    A margin of 1 between rows that differ by 1 is a tie at the radius 1.
+
+    >>> import torch
+    >>> head = torch.tensor([[0.5], [-0.5]])
+    >>> OffsetCrossEntropy(offset=1.0)(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), head)
+    tensor(0.6931)
+    """
+
+    def __init__(self, temperature: float = 1.0, offset: float = 1.0) -> None:
+        super().__init__(temperature)
+        _check_offset(offset)
+        self.offset = offset
+
+    def forward(self, logits: Tensor, target: Tensor, head: Tensor) -> Tensor:
+        """The mean loss; arguments as of :meth:`CertifiedMarginLoss.forward`."""
+        gains = self.progress * self.offset * torch.cdist(head, head, p=1.0)[target]
+        return nn.functional.cross_entropy(self.temperature * (logits + gains), target)
+
+
+class BoxCrossEntropy(RampedLoss):
+    """Cross-entropy of the worst logits over a box, mixed with that of the logits themselves.
+
+    With m_j a lower bound of z_y − z_j over the box of a sample (m_y = 0), the loss is
+
+        (1 − κ) log Σ_j exp(−τ m_j) + κ log Σ_j exp(−τ (z_y − z_j)),
+
+    averaged [1]_. Training ramps `progress` s from 0 to 1: the box at s reaches the share s of the
+    way from the sample to the ends.
+
+    Parameters
+    ----------
+    temperature : float, default=1.0
+        τ > 0, in units of 1/ε when the network's input is in units of ε.
+    clean_weight : float, default=0.0
+        κ, from 0 to 1: 0 asks for certified accuracy at the box's size alone, 1 for clean
+        accuracy alone.
+
+    Attributes
+    ----------
+    progress : float
+        The s above.
+
+    Raises
+    ------
+    ValueError
+        If τ is not positive and finite, or κ not between 0 and 1.
+
+    References
+    ----------
+    .. [1] Gowal, Dvijotham, Stanforth, Bunel, Qin, Uesato, Arandjelović, Mann, Kohli (2019),
+       "Scalable verified training for provably robust image classification", ICCV.
+
+    Examples
+    --------
+    A margin of 1 that the box uses up is a tie.
+
+    >>> import torch
+    >>> loss = BoxCrossEntropy()
+    >>> loss(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), torch.tensor([[0.0, 0.0]]))
+    tensor(0.6931)
+    """
+
+    def __init__(self, temperature: float = 1.0, clean_weight: float = 0.0) -> None:
+        super().__init__(temperature)
+        if not 0 <= clean_weight <= 1:
+            raise ValueError(f"clean_weight={clean_weight!r}: expected a number from 0 to 1.")
+        self.clean_weight = clean_weight
+
+    def forward(self, logits: Tensor, target: Tensor, margins: Tensor) -> Tensor:
+        """The mean loss.
+
+        Parameters
+        ----------
+        logits : Tensor of shape (n, n_classes)
+        target : Tensor of shape (n,)
+            Class indices y.
+        margins : Tensor of shape (n, n_classes)
+            The m_j, from :meth:`StableRankNetwork.box_margins`.
+
+        Returns
+        -------
+        Tensor of shape ()
+        """
+        worst = nn.functional.cross_entropy(-self.temperature * margins, target)
+        clean = nn.functional.cross_entropy(self.temperature * logits, target)
+        return (1 - self.clean_weight) * worst + self.clean_weight * clean
+
+
 def certified_radii(logits: Tensor, target: Tensor, head: Tensor) -> Tensor:
     """min_{j≠y} (z_y − z_j)/‖w_y − w_j‖₁ of each sample, shape (n,); differentiable."""
     distances = torch.cdist(head, head, p=1.0)[target].clamp_min(1e-12)
     gaps = logits.gather(1, target.unsqueeze(1)) - logits
     own = nn.functional.one_hot(target, logits.shape[1]).bool()
     return (gaps / distances).masked_fill(own, math.inf).amin(dim=1)
+
+
+def _check_offset(offset: float) -> None:
+    if not (offset >= 0 and math.isfinite(offset)):
+        raise ValueError(f"offset={offset!r}: expected a finite number >= 0.")

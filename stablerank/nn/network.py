@@ -14,21 +14,16 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from stablerank.nn.activations import Abs, GroupSort, MaxMin
-from stablerank.nn.linf import (
-    LinfDistance,
-    LinfLinear,
-    Standardize,
-    linear_bound,
-    linear_rounding,
-    pairwise_norms_upper,
-)
+from stablerank.nn.affine import linear_bound, linear_bounds, linear_rounding, pairwise_norms_upper
+from stablerank.nn.linf import LinfDistance, LinfLinear, Standardize, draw_in_l1_ball
 from stablerank.stability import L2, LINF, Bound, Space, StabilityChain, StabilityError
 
-_GROUPS = {"maxmin": 2, "groupsort": 4, "abs": 1}
+_GROUPS = {"maxmin": 2, "groupsort": 4, "abs": 1, "relu": 1}
+_LAYERS = ("linf", "linf-distance", "free")
 
 
 class StableRankNetwork(nn.Module):
-    """A classifier of rank vectors that is 1-Lipschitz from standardised ℓ∞ to each logit.
+    """A classifier of rank vectors: 1-Lipschitz from standardised ℓ∞ to each logit, unless free.
 
     Parameters
     ----------
@@ -36,9 +31,11 @@ class StableRankNetwork(nn.Module):
         Length of the vectors, number of classes (at least 2).
     hidden : sequence of int, default=(128, 128, 128)
         Widths of the hidden layers.
-    layer : {"linf", "linf-distance"}, default="linf"
-        Affine layers with rows in the ℓ1 ball, or ℓ∞-distance neurons (without activation).
-    activation : {"maxmin", "groupsort", "abs"}, default="maxmin"
+    layer : {"linf", "linf-distance", "free"}, default="linf"
+        Affine layers with rows in the ℓ1 ball, ℓ∞-distance neurons (without activation), or affine
+        layers without constraint: their constant is a product of norms, and mostly says nothing,
+        but boxes may certify them, when they were trained for it.
+    activation : {"maxmin", "groupsort", "abs", "relu"}, default="maxmin"
         Between affine layers; groups of 2 and of 4.
     center, scale : array-like of shape (n_features,), optional
         The inputs are shifted and divided by these; 0 and 1 by default.
@@ -58,7 +55,7 @@ class StableRankNetwork(nn.Module):
         From vectors to inputs in units of epsilon, in float64.
     body : nn.Sequential
         From these to features.
-    head : LinfLinear
+    head : LinfLinear, or nn.Linear when free
         From features to logits; pairs of its rows give the margin's constants (N3).
 
     Examples
@@ -75,7 +72,7 @@ class StableRankNetwork(nn.Module):
         n_features: int,
         n_classes: int,
         hidden: Sequence[int] = (128, 128, 128),
-        layer: Literal["linf", "linf-distance"] = "linf",
+        layer: Literal["linf", "linf-distance", "free"] = "linf",
         activation: str = "maxmin",
         center: Any = None,
         scale: Any = None,
@@ -102,13 +99,13 @@ class StableRankNetwork(nn.Module):
                 f"n_features={n_features}: expected one a feature."
             )
         for i, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
-            if layer == "linf":
-                layers.append(LinfLinear(n_in, n_out, gain=spread if i == 0 else None))
-                layers.append(_activation(activation))
-            else:
+            if layer == "linf-distance":
                 layers.append(LinfDistance(n_in, n_out))
+            else:
+                layers.append(_affine(layer, n_in, n_out, spread if i == 0 else None))
+                layers.append(_activation(activation))
         self.body = nn.Sequential(*layers)
-        self.head = LinfLinear(widths[-1], self.n_classes, gain=None if hidden else spread)
+        self.head = _affine(layer, widths[-1], self.n_classes, None if hidden else spread)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of vectors: shape (n, n_features) to (n, n_classes)."""
@@ -135,6 +132,60 @@ class StableRankNetwork(nn.Module):
         """‖w_i − w_j‖₁ of the head: z_i − z_j moves by that times the features (N3)."""
         return pairwise_norms_upper(self.head.weight)
 
+    def bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        """A box that holds all logits computed from vectors of a box, by interval propagation.
+
+        In a network of ℓ∞ layers it lies within the logits ± constant·r for every box x ± r: each
+        layer widens an interval no more than its constant, and keeps the order of inclusions.
+
+        Parameters
+        ----------
+        lower, upper : Tensor of shape (n, n_features), float64
+            The ends of the boxes.
+
+        Returns
+        -------
+        lower, upper : Tensor of shape (n, n_classes), float64
+
+        Raises
+        ------
+        StabilityError
+            If the weights are not float64: see :meth:`folded`.
+        """
+        for layer in leaf_layers(self):
+            lower, upper = layer_bounds(layer, lower, upper)
+        return lower, upper
+
+    def box_margins(self, lower: Tensor, upper: Tensor, target: Tensor) -> Tensor:
+        """How far the class y stays ahead of each other over a box at least; differentiable.
+
+        Intervals up to the features, with centre c and radius r, and then the head as differences
+        of rows: (w_y − w_j)·c + b_y − b_j − |w_y − w_j|·r. For training: rounding is not charged,
+        and the dtype is that of the weights.
+
+        Parameters
+        ----------
+        lower, upper : Tensor of shape (n, n_features), float64
+            The ends of the boxes.
+        target : Tensor of shape (n,)
+            The class y of each.
+
+        Returns
+        -------
+        Tensor of shape (n, n_classes)
+            0 for the class itself.
+        """
+        lower, upper = self.standardize.bounds(lower, upper)
+        weight, bias = self.head.weight, self.head.bias
+        lower, upper = lower.to(weight.dtype), upper.to(weight.dtype)
+        for layer in leaf_layers(self.body):
+            lower, upper = layer_bounds(layer, lower, upper, rounding=False)
+        center, radius = (lower + upper) / 2, (upper - lower) / 2
+        rows = weight[target].unsqueeze(1) - weight
+        gaps = bias[target].unsqueeze(1) - bias
+        least = rows @ center.unsqueeze(-1) - rows.abs() @ radius.unsqueeze(-1)
+        return gaps + least.squeeze(-1)
+
     def rounding(
         self, magnitude: NDArray[np.float64], error: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -156,7 +207,7 @@ class StableRankNetwork(nn.Module):
         StabilityError
             If the weights are not float64: see :meth:`folded`.
         """
-        for layer in [self.standardize, *leaf_layers(self.body), self.head]:
+        for layer in leaf_layers(self):
             magnitude, error = layer_rounding(layer, magnitude, error)
         return error * (1 + 1e-12)
 
@@ -182,11 +233,11 @@ def check_architecture(hidden: Any, layer: Any, activation: Any) -> None:
     """
     if not isinstance(activation, str) or activation not in _GROUPS:
         raise ValueError(f"activation={activation!r}: expected one of {sorted(_GROUPS)}.")
-    if layer not in ("linf", "linf-distance"):
-        raise ValueError(f'layer={layer!r}: expected "linf" or "linf-distance".')
+    if layer not in _LAYERS:
+        raise ValueError(f'layer={layer!r}: expected "linf", "linf-distance" or "free".')
     if isinstance(hidden, (str, bytes)) or not isinstance(hidden, Sequence):
         raise ValueError(f"hidden={hidden!r}: expected a tuple of widths, such as (128, 128).")
-    group = _GROUPS[activation] if layer == "linf" else 1
+    group = 1 if layer == "linf-distance" else _GROUPS[activation]
     if not all(_is_integer(width) and width > 0 and width % group == 0 for width in hidden):
         raise ValueError(
             f"hidden={tuple(hidden)!r}: expected positive integers, multiples of {group} for "
@@ -199,7 +250,20 @@ def _is_integer(value: Any) -> bool:
 
 
 def _activation(name: str) -> nn.Module:
-    return {"maxmin": MaxMin(), "groupsort": GroupSort(4), "abs": Abs()}[name]
+    return {"maxmin": MaxMin(), "groupsort": GroupSort(4), "abs": Abs(), "relu": nn.ReLU()}[name]
+
+
+def _affine(kind: str, n_in: int, n_out: int, gain: Tensor | None) -> nn.Linear:
+    if kind != "free":
+        return LinfLinear(n_in, n_out, gain=gain)
+    if gain is not None and gain.shape != (n_in,):
+        raise ValueError(
+            f"gain has shape {tuple(gain.shape)}, but the layer has {n_in} inputs: expected one "
+            f"number an input."
+        )
+    layer = nn.Linear(n_in, n_out)
+    draw_in_l1_ball(layer, gain)  # boxes as wide as the input's, where training for boxes starts
+    return layer
 
 
 def chain_of_layers(body: nn.Module, source: Space = LINF) -> StabilityChain:
@@ -218,8 +282,10 @@ def chain_of_layers(body: nn.Module, source: Space = LINF) -> StabilityChain:
 
 
 def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
-    """The layers of nested ``Sequential`` containers, in order."""
-    if type(module) is nn.Sequential:  # a subclass may do other things than its layers in turn
+    """The layers of nested ``Sequential`` containers, and of our networks, in order."""
+    if type(module) is StableRankNetwork:
+        yield from (module.standardize, *leaf_layers(module.body), module.head)
+    elif type(module) is nn.Sequential:  # a subclass may do other things than its layers in turn
         for child in module:
             yield from leaf_layers(child)
     else:
@@ -260,6 +326,55 @@ def layer_rounding(
         f"{type(layer).__name__} does not say how it rounds: give it a method rounding(magnitude, "
         f"error), as the layers of stablerank.nn have."
     )
+
+
+def layer_bounds(
+    layer: nn.Module, lower: Tensor, upper: Tensor, rounding: bool = True
+) -> tuple[Tensor, Tensor]:
+    """The box of a layer's outputs over boxes of its inputs.
+
+    A layer's own `bounds`, or those of one of torch's layers that are known here.
+
+    Parameters
+    ----------
+    layer : nn.Module
+        The layer.
+    lower, upper : Tensor of shape (n, n_in)
+        The ends of the input boxes.
+    rounding : bool, default=True
+        Whether the box is to hold what the layer computes in float64: for certificates. Without,
+        any dtype will do, and the ends are differentiable: for training.
+
+    Returns
+    -------
+    lower, upper : Tensor of shape (n, n_out)
+        With rounding, ends that would be NaN are infinite.
+
+    Raises
+    ------
+    StabilityError
+        If a layer has no `bounds` and is none of the known ones, and if rounding is asked for
+        and the numbers are not float64.
+    """
+    if rounding and lower.dtype != torch.float64:
+        raise StabilityError(f"Boxes that are to be certified are float64, not {lower.dtype}.")
+    kind = _torch_layer(layer)
+    if hasattr(layer, "bounds"):
+        own: Any = layer
+        lower, upper = own.bounds(lower, upper, rounding=rounding)
+    elif kind is nn.Linear:
+        lower, upper = linear_bounds(cast(nn.Linear, layer), lower, upper, rounding)
+    elif kind is nn.ReLU:
+        lower, upper = lower.clamp_min(0), upper.clamp_min(0)
+    elif kind is not nn.Identity:
+        raise StabilityError(
+            f"{type(layer).__name__} has no known box of its outputs: give it a method "
+            f"bounds(lower, upper, rounding=True), as the layers of stablerank.nn have."
+        )
+    if rounding:  # ∞ − ∞: nothing is known
+        lower = torch.where(lower.isnan(), -torch.inf, lower)
+        upper = torch.where(upper.isnan(), torch.inf, upper)
+    return lower, upper
 
 
 def _torch_layer(layer: nn.Module) -> type[nn.Module]:

@@ -15,12 +15,16 @@ from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
 from stablerank.interrupts import from_the_keyboard
-from stablerank.nn.losses import CertifiedMarginLoss
+from stablerank.nn.losses import BoxCrossEntropy, RampedLoss
 from stablerank.progress import ProgressBar
 
 
 class LipschitzNet(NeuralNetClassifier):
-    """skorch's classifier, which shows the head to losses that need it.
+    """skorch's classifier, which shows the head or the box to losses that need it.
+
+    For :class:`BoxCrossEntropy`, X is vectors of shape (n, n_features), whose boxes are one unit
+    of the standardised input to each side, or of shape (n, 3, n_features), with the lower and the
+    upper ends of the box of each beside it.
 
     skorch ends the training quietly at a KeyboardInterrupt, since its callbacks, such as
     EarlyStopping, raise it to that end. Ctrl-C is not taken for that here: it interrupts.
@@ -53,9 +57,25 @@ class LipschitzNet(NeuralNetClassifier):
         self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
     ) -> Any:
         """The loss of a batch."""
-        if isinstance(self.criterion_, CertifiedMarginLoss):
-            return self.criterion_(y_pred, y_true.to(y_pred.device), self.module_.head.weight)
+        loss = self.criterion_
+        if isinstance(loss, BoxCrossEntropy):
+            y_true = y_true.to(y_pred.device)
+            lower, upper = self._boxes(X.to(y_pred.device), loss.progress)
+            return loss(y_pred, y_true, self.module_.box_margins(lower, upper, y_true))
+        if isinstance(loss, RampedLoss):
+            return loss(y_pred, y_true.to(y_pred.device), self.module_.head.weight)
         return super().get_loss(y_pred, y_true, X=X, training=training)
+
+    def infer(self, x: Tensor, **fit_params: Any) -> Any:
+        """The network's logits of the vectors, without the boxes beside them."""
+        return super().infer(x[:, 0] if x.ndim == 3 else x, **fit_params)
+
+    def _boxes(self, x: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+        if x.ndim == 3:
+            x, lower, upper = x.unbind(1)
+            return torch.lerp(x, lower, progress), torch.lerp(x, upper, progress)
+        reach = progress / self.module_.standardize.factor
+        return x - reach, x + reach
 
 
 class TensorBatches:
@@ -116,7 +136,7 @@ class OneCycle(LRScheduler):
 
 
 class EpochProgress(Callback):
-    """Counts epochs in a progress bar, and ramps the loss's offset over the first half of them.
+    """Counts epochs in a progress bar, and ramps a ramped loss over the first half of them.
 
     Parameters
     ----------
@@ -129,7 +149,7 @@ class EpochProgress(Callback):
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Ramp the loss."""
-        if isinstance(net.criterion_, CertifiedMarginLoss):
+        if isinstance(net.criterion_, RampedLoss):
             net.criterion_.progress = min(1.0, 2 * len(net.history) / net.max_epochs)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stablerank.nn import Abs, GroupSort, LinfDistance, LinfLinear, MaxMin, Standardize
-from stablerank.nn.linf import (
-    RowsInL1Ball,
+from stablerank.nn.affine import (
     gamma,
     linear_bound,
     linear_rounding,
     pairwise_norms_upper,
     row_norms_upper,
 )
+from stablerank.nn.linf import RowsInL1Ball
 from stablerank.stability import L2, LINF, StabilityError
 
 Layer = Any  # a module with `stability` and `rounding`
