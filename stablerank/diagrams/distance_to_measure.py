@@ -279,6 +279,11 @@ class DistanceToMeasurePersistence(Filtration):
             }
         )
 
+    @property
+    def fewest_points(self) -> int:
+        """k: clouds of fewer points have no distance to measure."""
+        return self.k
+
     def bounds_points(
         self, X: Any, n_changes: int, *, threat: Literal["points", "deletion"] = "points"
     ) -> DiagramBall:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import Diagram, DiagramBatch
+from stablerank.diagrams.deletion import deletion_distances
 from stablerank.diagrams.workers import map_chunks
 from stablerank.stability import HAUSDORFF, Bound, Parallel, Space, StabilityError, multiply_up
 
@@ -156,6 +157,53 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
             reach[dimension] = np.where(rounding > 0, np.nextafter(moved + rounding, np.inf), moved)
             metrics[dimension] = bound.target
         return DiagramBall(diagrams, reach, metrics, self.lowest_value)
+
+    @property
+    def fewest_points(self) -> int:
+        """Clouds of fewer points have no diagrams: an adversary who leaves fewer hands in none."""
+        return 1
+
+    def bounds_points(
+        self, X: Any, n_changes: int, *, threat: Literal["points", "deletion"] = "points"
+    ) -> DiagramBall:
+        """All diagrams, as computed, of the clouds in which some points are changed.
+
+        Parameters
+        ----------
+        X : list of ndarray of shape (n_points, d), or ndarray of shape (n_clouds, n_points, d)
+            The clouds.
+        n_changes : int
+            How many points the adversary may change, below the number of points of each cloud.
+        threat : {"points", "deletion"}, default="points"
+            "points": points are added, deleted or replaced; new ones may lie anywhere. "deletion":
+            points are deleted.
+
+        Returns
+        -------
+        DiagramBall
+
+        Raises
+        ------
+        StabilityError
+            Under "points", unless a filtration overrides this: one point that is added far away
+            moves a cloud by any Hausdorff distance. Under "deletion", if there is no constant from
+            Hausdorff distance.
+
+        Notes
+        -----
+        D6: deletion moves the cloud by at most :func:`deletion_distances` in Hausdorff distance.
+        """
+        if threat == "points":
+            raise StabilityError(
+                f"{type(self).__name__} knows no bound for points that are added: a single one far "
+                f"away moves the cloud by any Hausdorff distance. Use DistanceToMeasurePersistence "
+                f'in its place, HashedVotes around the pipeline, or threat="deletion".'
+            )
+        self.stability(HAUSDORFF)  # images and matrices, which have no points, are told so
+        clouds = self._check(X, self.dimension_)
+        sizes = [deletion_distances(cloud, n_changes) for cloud in clouds]
+        epsilon = [float(distances[-1]) if n_changes else 0.0 for distances in sizes]
+        return self.bounds(X, epsilon, source=HAUSDORFF)
 
     @abstractmethod
     def relative_rounding(self) -> float:
