@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 
 from stablerank.attack.adversary import Adversary
+from stablerank.attack.changed_points import CountingAdversary
 from stablerank.attack.diagrams import DiagramAdversary
 from stablerank.attack.judge import Judge
 from stablerank.attack.matrices import MatrixAdversary
@@ -144,6 +145,8 @@ def _make_adversary(threat: str, p: float | None, q: float | None) -> Adversary:
         return MatrixAdversary()
     if threat == "hausdorff":
         return HausdorffAdversary()
+    if threat == "deletion" or threat == "points":
+        return CountingAdversary(threat)
     if threat == "per_coordinate":
         return PointAdversary(np.inf)
     if threat == "per_point":
