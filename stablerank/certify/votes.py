@@ -126,7 +126,7 @@ class HashedVotes(ClassifierMixin, BaseEstimator):
         missing = np.setdiff1d(np.arange(len(classes)), owners)
         if missing.size:
             raise ValueError(
-                f"Class {classes[missing[0]]!r} has no sub-cloud of {self.min_points} points: take "
+                f"Class {classes[missing[0]].item()!r} has no sub-cloud of {self.min_points} points: take "
                 f"fewer parts than n_parts={self.n_parts}."
             )
         self.estimator_ = clone(self.estimator, safe=False).fit(parts, classes[owners])
@@ -195,7 +195,7 @@ class HashedVotes(ClassifierMixin, BaseEstimator):
         found = np.flatnonzero(self.classes_ == label)
         if found.size == 0:
             raise ValueError(
-                f"{type(self.estimator_).__name__} predicts {label!r}, which is none of the labels "
+                f"{type(self.estimator_).__name__} predicts {label.item()!r}, which is none of the labels "
                 f"{self.classes_.tolist()} that it was trained with."
             )
         return int(found[0])
