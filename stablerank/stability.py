@@ -33,12 +33,14 @@ class Space:
     Parameters
     ----------
     kind : str
-        ``"points"``, ``"diagram"``, ``"vector"``, or ``"product"`` for objects side by side.
+        ``"points"``, ``"matrix"``, ``"series"``, ``"diagram"``, ``"vector"``, or ``"product"`` for
+        objects side by side.
     metric : str
         For points ``"hausdorff"``, ``"per-point"`` (largest ℓ2 displacement of a point),
-        ``"per-coordinate"`` or ``"frobenius"``; for diagrams ``"bottleneck"``, ``"wasserstein"``
-        or ``"ordered deaths"`` (largest difference between k-th largest deaths, all births being
-        0, fact D3); for vectors ``"linf"`` or ``"l2"``.
+        ``"per-coordinate"`` or ``"frobenius"``; for matrices, images and series ``"sup"`` (largest
+        change of an entry); for diagrams ``"bottleneck"``, ``"wasserstein"`` or
+        ``"ordered deaths"`` (largest difference between k-th largest deaths, all births being 0,
+        fact D3); for vectors ``"linf"`` or ``"l2"``.
     p, q : float, optional
         Exponent and ground norm of a Wasserstein metric; given for ``"wasserstein"`` only.
     parts : tuple of (str, Space), optional
@@ -108,6 +110,7 @@ class Space:
 
 HAUSDORFF = Space("points", "hausdorff")
 SUP = Space("matrix", "sup")
+SERIES_SUP = Space("series", "sup")
 PER_POINT = Space("points", "per-point")
 PER_COORDINATE = Space("points", "per-coordinate")
 FROBENIUS = Space("points", "frobenius")

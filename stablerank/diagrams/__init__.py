@@ -1,4 +1,4 @@
-"""Point clouds and dissimilarities to persistence diagrams, each filtration with its constant."""
+"""Clouds, dissimilarities, images and series to persistence diagrams, each with its constant."""
 
 from stablerank.diagrams.alpha import AlphaPersistence
 from stablerank.diagrams.ball import DiagramBall
@@ -7,6 +7,7 @@ from stablerank.diagrams.clouds import check_clouds
 from stablerank.diagrams.cubical import CubicalPersistence
 from stablerank.diagrams.distance_to_measure import DistanceToMeasurePersistence
 from stablerank.diagrams.rips import RipsPersistence
+from stablerank.diagrams.takens import TakensEmbedding
 
 __all__ = [
     "AlphaPersistence",
@@ -15,6 +16,7 @@ __all__ = [
     "DiagramBatch",
     "DistanceToMeasurePersistence",
     "RipsPersistence",
+    "TakensEmbedding",
     "check_clouds",
     "check_diagrams",
 ]

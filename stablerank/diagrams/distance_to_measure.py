@@ -18,15 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import Diagram, DiagramBatch
-from stablerank.diagrams.clouds import (
-    LARGEST_COORDINATE,
-    check_clouds,
-    largest_distances,
-    power_of_two_scale,
-)
+from stablerank.diagrams.clouds import check_clouds, largest_distances
 from stablerank.diagrams.cubical import check_homology_dimensions, sublevel_diagrams
 from stablerank.diagrams.filtration import UNIT_ROUNDOFF, Filtration, is_integer
-from stablerank.diagrams.nearest import nearest_sums
+from stablerank.diagrams.grid import Grid, bounding_box, check_box
 from stablerank.diagrams.workers import map_chunks
 from stablerank.stability import (
     BOTTLENECK,
@@ -38,9 +33,6 @@ from stablerank.stability import (
     Space,
     StabilityError,
 )
-
-_MOST_VERTICES = 2**22
-_FARTHEST = 2.0**450  # times the box: the squares of what is farther away overflow
 
 
 class DistanceToMeasurePersistence(Filtration):
@@ -151,19 +143,9 @@ class DistanceToMeasurePersistence(Filtration):
         """
         self._check_parameters()
         clouds = self._check_clouds(X, None)
-        box = _bounding_box(clouds) if self.box is None else _check_box(self.box)
         d = clouds[0].shape[1]
-        if box.shape[1] != d:
-            raise ValueError(
-                f"box has corners in R^{box.shape[1]}, but X[0] lies in R^{d}: expected "
-                f"(lowest, highest), each with {d} coordinates."
-            )
-        if self.resolution**d > _MOST_VERTICES:
-            raise ValueError(
-                f"resolution={self.resolution} makes a grid of {self.resolution}^{d} vertices in "
-                f"R^{d}, more than {_MOST_VERTICES}: take fewer, or project the clouds first."
-            )
-        self._check_distances(clouds, box)
+        box = bounding_box(clouds) if self.box is None else check_box(self.box, d)
+        self._grid(box).check_distances(clouds)
         self.dimension_ = d
         self.box_ = box
         return self
@@ -344,8 +326,8 @@ class DistanceToMeasurePersistence(Filtration):
         and the difference, together by 4 of the largest value. Twice the sum is charged, for the
         terms of higher order. GUDHI's births and deaths are values of f.
         """
-        check_is_fitted(self, "dimension_")
-        return (2 * (self._fitted_dimension() + self.k) + 16) * UNIT_ROUNDOFF
+        check_is_fitted(self, "box_")
+        return (2 * (self.box_.shape[1] + self.k) + 16) * UNIT_ROUNDOFF
 
     def largest_values(self, X: Any) -> NDArray[np.float64]:
         """The diagonal of a cube that holds the cloud and the grid: no distance is larger.
@@ -378,7 +360,7 @@ class DistanceToMeasurePersistence(Filtration):
 
     def _check(self, X: Any, dimension: int | None) -> list[NDArray[np.float64]]:
         clouds = self._check_clouds(X, dimension)
-        self._check_distances(clouds, self.box_)
+        self._grid(self.box_).check_distances(clouds)
         return clouds
 
     def _check_clouds(self, X: Any, dimension: int | None) -> list[NDArray[np.float64]]:
@@ -392,26 +374,13 @@ class DistanceToMeasurePersistence(Filtration):
         check_homology_dimensions(self.homology_dimensions, clouds[0].shape[1], "grids with")
         return clouds
 
-    def _check_distances(
-        self, clouds: Sequence[NDArray[np.float64]], box: NDArray[np.float64]
-    ) -> None:
-        if self.periodic:
-            return  # points are wrapped
-        farthest = _FARTHEST / power_of_two_scale(box)
-        for i, cloud in enumerate(clouds):
-            if np.abs(cloud).max() > farthest:
-                raise ValueError(
-                    f"X[{i}] has coordinates beyond 2^450 times the box, whose squares overflow: "
-                    f"drop these points, or give a larger box."
-                )
-
     def _checked(self, X: Any) -> list[NDArray[np.float64]]:
         check_is_fitted(self, "box_")
         self._check_parameters()  # set_params may have changed them since fit
         return self._check(X, self.dimension_)
 
-    def _fitted_dimension(self) -> int:
-        return int(self.box_.shape[1])
+    def _grid(self, box: NDArray[np.float64]) -> Grid:
+        return Grid(box, int(self.resolution), bool(self.periodic))
 
     def _field_and_bounds(
         self, clouds: Sequence[NDArray[np.float64]], n_changes: int, threat: str
@@ -438,12 +407,12 @@ class DistanceToMeasurePersistence(Filtration):
     def _diagrams_of_fields(
         self, fields: Sequence[NDArray[np.float64]]
     ) -> list[dict[int, Diagram]]:
-        periodic = (bool(self.periodic),) * self._fitted_dimension()
+        periodic = (bool(self.periodic),) * self.box_.shape[1]
         return [sublevel_diagrams(field, periodic, self.homology_dimensions) for field in fields]
 
     def _fields(self, clouds: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
         windows = np.tile([[[0, self.k]]], (len(clouds), 1, 1))
-        return list(self._means(clouds, windows)[:, 0])
+        return list(self._grid(self.box_).power_means(clouds, windows, self.k, self.q)[:, 0])
 
     def _changed_fields(
         self, clouds: Sequence[NDArray[np.float64]], n_changes: int, threat: str
@@ -456,34 +425,7 @@ class DistanceToMeasurePersistence(Filtration):
             else:
                 fewest, most = self.k, min(n_changes, len(cloud) - self.k)
             windows[i] = (0, fewest), (0, self.k), (most, most + self.k)
-        return list(self._means(clouds, windows))
-
-    def _means(
-        self, clouds: Sequence[NDArray[np.float64]], windows: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """k^{-1/q} ‖d‖_q of the distances in each window, (n_clouds, n_windows, *grid)."""
-        low, high = self.box_
-        d = self._fitted_dimension()
-        scale = power_of_two_scale(self.box_)  # of the box, so that no point changes others' bits
-        periods, beyond = None, np.inf
-        if self.periodic:
-            sides = (high - low) * scale
-            periods = sides
-            # added up as the kernel does, so that it is no less than what is computed there
-            beyond = functools.reduce(lambda total, side: total + (side / 2) ** 2, sides, 0.0)
-            beyond = beyond if self.q == 2 else math.sqrt(beyond)
-            axes = [side * np.arange(self.resolution) / self.resolution for side in sides]
-            points = [np.mod(cloud - low, high - low) * scale for cloud in clouds]
-        else:
-            axes = [np.linspace(a, b, self.resolution) for a, b in (self.box_ * scale).T]
-            points = [cloud * scale for cloud in clouds] if scale != 1.0 else list(clouds)
-        vertices = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, d)
-        sums = nearest_sums(
-            points, vertices, windows, periods=periods, squared=self.q == 2, beyond=beyond
-        )
-        means = sums / self.k
-        values = np.sqrt(means) if self.q == 2 else means
-        return (values / scale).reshape(*sums.shape[:2], *(self.resolution,) * d)
+        return list(self._grid(self.box_).power_means(clouds, windows, self.k, self.q))
 
 
 def _inverse_root_up(k: int) -> float:
@@ -492,31 +434,3 @@ def _inverse_root_up(k: int) -> float:
     while Fraction(value) ** 2 * int(k) < 1:
         value = math.nextafter(value, math.inf)
     return value
-
-
-def _bounding_box(clouds: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    low = np.min([cloud.min(axis=0) for cloud in clouds], axis=0)
-    high = np.max([cloud.max(axis=0) for cloud in clouds], axis=0)
-    if not (low < high).all():
-        raise ValueError(
-            f"All points have the same coordinate {int(np.argmin(low < high))}: their bounding box "
-            f"is flat. Give a box."
-        )
-    return np.stack([low, high])
-
-
-def _check_box(box: Any) -> NDArray[np.float64]:
-    try:
-        corners = np.array(box, dtype=np.float64)
-    except (TypeError, ValueError):
-        corners = np.empty(0)
-    if corners.ndim != 2 or len(corners) != 2 or not corners.size:
-        raise ValueError(
-            f"box={box!r}: expected two corners (lowest, highest), such as ((0, 0), (1, 1))."
-        )
-    if not (np.abs(corners) <= LARGEST_COORDINATE).all() or not (corners[0] < corners[1]).all():
-        raise ValueError(
-            f"box={box!r}: expected finite corners within 2^1000, each coordinate of the first "
-            f"below that of the second."
-        )
-    return corners
