@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stablerank.stability import StabilityError
+
 UNIT_ROUNDOFF = 2.0**-53
 
 
@@ -56,6 +58,57 @@ class Contour(ABC):
             In the unit of the lengths.
         """
 
+    def bounds(
+        self, births_low: Tensor, births_high: Tensor, deaths_low: Tensor, deaths_high: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the computed lengths of bars in boxes lie between, elementwise.
+
+        Parameters
+        ----------
+        births_low, births_high, deaths_low, deaths_high : Tensor of one shape, float64
+            The ends of the intervals in which births and deaths lie.
+
+        Returns
+        -------
+        lower, upper : Tensor of the same shape
+            The lower end is 0 where death and birth can be equal.
+
+        Notes
+        -----
+        The exact length is monotone in both, and a computed one is off by :meth:`rounding`: once
+        in the length that is bounded, and once in the bound.
+        """
+        lower = self.lengths(births_high, torch.maximum(deaths_low, births_high))
+        upper = self.lengths(births_low, deaths_high)
+        size = torch.maximum(
+            torch.maximum(births_low.abs(), births_high.abs()),
+            torch.maximum(deaths_low.abs(), deaths_high.abs()),
+        )
+        error = 2 * (1 + 8 * UNIT_ROUNDOFF) * torch.as_tensor(self.rounding(size.numpy()))
+        return (lower - error).clamp_min(0.0), upper + error
+
+    def longest(self, gap: Tensor) -> Tensor:
+        """What no computed length of a bar with d − b <= gap exceeds, wherever the bar is.
+
+        Parameters
+        ----------
+        gap : Tensor, float64
+            In the unit of the filtration.
+
+        Returns
+        -------
+        Tensor of the same shape
+
+        Raises
+        ------
+        StabilityError
+            If that is not known of this contour.
+        """
+        raise StabilityError(
+            f"{type(self).__name__} does not say how long short bars can get that appear in a "
+            f"diagram, with rounding: give it a method longest(gap)."
+        )
+
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: ``contour_from_dict`` is the inverse."""
@@ -82,6 +135,16 @@ class StandardContour(Contour):
     def rounding(self, largest_death: Any) -> Any:
         """One subtraction, of numbers of either sign."""
         return 2 * UNIT_ROUNDOFF * largest_death
+
+    def bounds(
+        self, births_low: Tensor, births_high: Tensor, deaths_low: Tensor, deaths_high: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Differences of the ends: rounding to nearest keeps the order of differences."""
+        return (deaths_low - births_high).clamp_min(0.0), deaths_high - births_low
+
+    def longest(self, gap: Tensor) -> Tensor:
+        """The gap: no difference up to it is rounded beyond it."""
+        return gap
 
     def to_dict(self) -> dict[str, Any]:
         """Its name."""
@@ -199,6 +262,15 @@ class DistanceContour(Contour):
         """
         each = math.fsum(self.weights) * (len(self.weights) + 12) * UNIT_ROUNDOFF
         return 2 * each + 8 * UNIT_ROUNDOFF * self.floor * largest_death
+
+    def longest(self, gap: Tensor) -> Tensor:
+        """K times the gap, and the rounding.
+
+        That of the mixture is the same everywhere, and that of the floor's part relative to the
+        difference d − b, which is computed first.
+        """
+        error = torch.as_tensor(self.rounding(gap.numpy()))
+        return (self.constant * gap + error) * (1 + 8 * UNIT_ROUNDOFF)
 
     def to_dict(self) -> dict[str, Any]:
         """Its parameters; floats round-trip exactly through JSON."""

@@ -13,8 +13,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import DiagramBatch, check_diagrams
-from stablerank.ranks.contours import UNIT_ROUNDOFF, Contour, bar_lengths, check_contour
+from stablerank.ranks.boxes import BarBoxes, bar_boxes, blocks, padded_bars
+from stablerank.ranks.contours import UNIT_ROUNDOFF, Contour, check_contour
 from stablerank.stability import (
     BOTTLENECK,
     ORDERED_DEATHS,
@@ -23,8 +25,6 @@ from stablerank.stability import (
     Space,
     StabilityError,
 )
-
-_BATCH_BARS = 2_000_000
 
 
 def stable_ranks(lengths: Tensor, p: float, n_ranks: int, max_bars: int | None = None) -> Tensor:
@@ -169,7 +169,7 @@ class StableRank(TransformerMixin, BaseEstimator):
         check_contour(self.contour)
         batch = check_diagrams(X)
         self.homology_dimensions_ = batch.homology_dimensions
-        self.n_ranks_ = {k: self._n_ranks(k) for k in self.homology_dimensions_}
+        self.n_ranks_ = check_counts("n_ranks", self.n_ranks, self.homology_dimensions_)
         if self.max_bars is not None and not _is_count(self.max_bars):
             raise ValueError(f"max_bars={self.max_bars!r}: expected an integer >= 1 or None.")
         self.max_bars_ = {
@@ -206,12 +206,10 @@ class StableRank(TransformerMixin, BaseEstimator):
         vectors = []
         for dimension, n_ranks in self.n_ranks_.items():
             out = np.empty((len(batch), n_ranks))
-            width = int(batch.n_bars(dimension).max())
-            step = max(1, _BATCH_BARS // max(width, 1))
-            for start in range(0, len(batch), step):
-                lengths = _padded_lengths(batch, dimension, start, start + step, contour)
+            for clouds in blocks(batch, dimension):
+                lengths = contour.lengths(*padded_bars(batch, dimension, clouds))
                 ranks = stable_ranks(lengths, self.p, n_ranks, self._tail(dimension))
-                out[start : start + step] = ranks.numpy()
+                out[clouds] = ranks.numpy()
             vectors.append(out)
         return np.concatenate(vectors, axis=1)
 
@@ -251,23 +249,76 @@ class StableRank(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "n_ranks_")
         check_exponent(self.p)
         branches = {}
-        parts = dict(source.parts)
         for dimension, n_ranks in self.n_ranks_.items():
-            name = f"H{dimension}"
-            space = parts.get(name) if parts else source
-            if space is None:
-                raise StabilityError(
-                    f"StableRank was fitted on {name}, but the product {source} has no {name}: "
-                    f"fit it on the homology dimensions of the stage before."
-                )
+            space = part_of(source, dimension, self)
             factor, exponent, theorem = self._factor(space)
             left = np.maximum(self.max_bars_[dimension] - np.arange(n_ranks), 0)
             constants = _power_up(left, exponent) * np.where(left > 0, factor, 0.0)
             if self.p == math.inf:
                 constants = np.full(n_ranks, factor)
             stage = f"stable rank p={self.p:g}"
-            branches[name] = Bound.by_coordinate(space, constants, theorem, stage=stage)
+            branches[f"H{dimension}"] = Bound.by_coordinate(space, constants, theorem, stage=stage)
         return Parallel(branches, joined=True)
+
+    def bounds(self, ball: DiagramBall) -> tuple[Tensor, Tensor]:
+        """Boxes that contain the computed vectors of all diagrams in balls.
+
+        Parameters
+        ----------
+        ball : DiagramBall
+            With at least the homology dimensions of the training diagrams.
+
+        Returns
+        -------
+        lower, upper : Tensor of shape (n_clouds, n_features), float64
+            Never wider than :meth:`stability` says, but for rounding.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If a homology dimension of the training diagrams is missing.
+
+        Notes
+        -----
+        Fact R5. A contour does not fall with the death nor rise with the birth, so the length of a
+        bar lies between those at two corners of its box; the lower one is 0 where the bar can
+        vanish. Any number of bars with d − b <= 2r, r the reach, may appear, none longer than 2Kr
+        (with ordered deaths: only bars (0, d), d <= r). So the i-th longest bar of a diagram in the
+        ball lies between a_i, the i-th largest of the lower ends, and c_i, the i-th largest of
+        the upper ends or what may appear, if that is longer. Tails ‖(l_{k+1}, …, l_B)‖_p,
+        B = ``max_bars_``, do not fall with any l_i, so they lie between those of a and of c; all B
+        places of c may be taken by bars that appear. That is at most (B−k)^{1/p} 2Kr more than the
+        tail of the given diagram, since c_i <= l_i + 2Kr.
+
+        For p < inf computed norms are off by as much as in :meth:`rounding`, relative to the
+        longest bar c_1: once in the vector that is bounded, and once in the bound.
+        """
+        check_is_fitted(self, "n_ranks_")
+        check_exponent(self.p)
+        contour = check_contour(self.contour)
+        parts = []
+        for dimension, n_ranks in self.n_ranks_.items():
+            ball.diagrams.n_bars(dimension)  # names a dimension that is missing
+            ends = torch.empty((2, len(ball), n_ranks), dtype=torch.float64)
+            kept = n_ranks if self.p == math.inf else self.max_bars_[dimension]
+            for clouds in blocks(ball.diagrams, dimension):
+                shortest, longest = _sorted_ends(bar_boxes(ball, dimension, clouds), contour, kept)
+                if self.p == math.inf:
+                    ends[0, clouds], ends[1, clouds] = shortest, longest
+                    continue
+                # the bound of this error is computed in floating point as well
+                relative = _norm_rounding(self.p, kept) * (1 + 64 * UNIT_ROUNDOFF)
+                error = 2 * relative * longest[:, :1] + 1e-300
+                n_tails = min(n_ranks, kept)
+                ends[:, clouds] = 0.0
+                lower = _tail_norms(shortest, float(self.p), n_ranks) - error
+                ends[0, clouds, :n_tails] = lower.clamp_min(0.0)
+                ends[1, clouds, :n_tails] = _tail_norms(longest, float(self.p), n_ranks) + error
+            parts.append(ends)
+        lower, upper = torch.cat(parts, dim=-1)
+        return lower, upper
 
     def rounding(self, X: Any, relative: float, reach: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far computed vectors can be from exact ones, for all diagrams near those given.
@@ -308,15 +359,12 @@ class StableRank(TransformerMixin, BaseEstimator):
         worst = np.zeros(len(batch))
         for dimension in self.n_ranks_:
             # what is computed for nearby diagrams is off by `relative`, and so is what is given
-            largest = (_largest_values(batch, dimension) + reach) * (1 + 4 * relative)
+            largest = (largest_values(batch, dimension) + reach) * (1 + 4 * relative)
             each = 2 * contour.constant * relative * largest + contour.rounding(largest)
             if self.p != math.inf:
                 bars = self.max_bars_[dimension]
-                steps = bars + 32.0
-                if self.p not in (1, 2):
-                    steps += bars * (2 + (math.log(bars) + 4) / self.p) + math.log(bars)
-                root = bars ** (1 / self.p)
-                each = root * each + steps * UNIT_ROUNDOFF * root * 2 * contour.constant * largest
+                longest = 2 * contour.constant * largest
+                each = bars ** (1 / self.p) * each + _norm_rounding(self.p, bars) * longest
             worst = np.maximum(worst, each)
         # the error bounds were computed in floating point themselves
         return worst * (1 + 64 * UNIT_ROUNDOFF) + 1e-300
@@ -344,19 +392,6 @@ class StableRank(TransformerMixin, BaseEstimator):
             f"between diagrams, not from {space}."
         )
 
-    def _n_ranks(self, dimension: int) -> int:
-        value = self.n_ranks
-        if isinstance(value, Mapping):
-            if dimension not in value:
-                raise ValueError(
-                    f"n_ranks={dict(value)!r} has no entry for H{dimension}: give every homology "
-                    f"dimension of the diagrams one."
-                )
-            value = value[dimension]
-        if not _is_count(value):
-            raise ValueError(f"n_ranks={self.n_ranks!r}: expected integers >= 1.")
-        return int(value)
-
     def _tail(self, dimension: int) -> int | None:
         return self.max_bars_[dimension] if self.p != math.inf else None
 
@@ -371,6 +406,54 @@ def check_exponent(p: Any, name: str = "p") -> None:
     real = isinstance(p, (int, float, np.integer, np.floating)) and not isinstance(p, bool)
     if not real or not p >= 1:
         raise ValueError(f"{name}={p!r} is not the exponent of a norm: expected 1 <= p <= inf.")
+
+
+def check_counts(name: str, value: Any, dimensions: tuple[int, ...]) -> dict[int, int]:
+    """One number >= 1 for each homology dimension, from a number for all or a dict.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    counts = {}
+    for dimension in dimensions:
+        if isinstance(value, Mapping) and dimension not in value:
+            raise ValueError(
+                f"{name}={dict(value)!r} has no entry for H{dimension}: give every homology "
+                f"dimension of the diagrams one."
+            )
+        count = value[dimension] if isinstance(value, Mapping) else value
+        if not _is_count(count):
+            raise ValueError(f"{name}={value!r}: expected integers >= 1.")
+        counts[dimension] = int(count)
+    return counts
+
+
+def part_of(source: Space, dimension: int, vectorizer: Any) -> Space:
+    """The metric of one homology dimension, of a product or of one metric for all.
+
+    Raises
+    ------
+    StabilityError
+        If a product has none.
+    """
+    name = f"H{dimension}"
+    space = dict(source.parts).get(name) if source.parts else source
+    if space is None:
+        raise StabilityError(
+            f"{type(vectorizer).__name__} was fitted on {name}, but the product {source} has no "
+            f"{name}: fit it on the homology dimensions of the stage before."
+        )
+    return space
+
+
+def largest_values(batch: DiagramBatch, dimension: int) -> NDArray[np.float64]:
+    """Of each cloud the largest absolute value of a birth or death, shape (n_clouds,)."""
+    largest = np.zeros(len(batch))
+    clouds = np.repeat(np.arange(len(batch)), batch.n_bars(dimension))
+    np.maximum.at(largest, clouds, np.abs(batch.bars[dimension]).max(axis=1, initial=0.0))
+    return largest
 
 
 def _is_count(value: Any, least: int = 1) -> bool:
@@ -407,25 +490,34 @@ def _non_increasing(values: Tensor) -> Tensor:
     return values + lift
 
 
-def _padded_lengths(
-    batch: DiagramBatch, dimension: int, start: int, stop: int, contour: Contour
-) -> Tensor:
-    """Lengths of some clouds' bars, shape (n_clouds, n_bars), padded with zeros."""
-    ends = batch.offsets[dimension][start : stop + 1]
-    counts = torch.from_numpy(np.diff(ends))
-    width = int(counts.max())
-    padded = torch.zeros((len(counts), width), dtype=torch.float64)
-    bars = batch.bars[dimension][ends[0] : ends[-1]]
-    padded[torch.arange(width) < counts[:, None]] = bar_lengths(bars, contour)
-    return padded
+def _sorted_ends(boxes: BarBoxes, contour: Contour, kept: int) -> tuple[Tensor, Tensor]:
+    """What the longest lengths lie between, shape (n_clouds, kept) each, longest first."""
+    shortest, longest = contour.bounds(
+        boxes.births_low, boxes.births_high, boxes.deaths_low, boxes.deaths_high
+    )
+    appearing = (
+        contour.longest(2 * boxes.reach)
+        if boxes.births_move
+        else contour.bounds(*(torch.zeros_like(boxes.reach),) * 3, boxes.reach)[1]
+    )
+    # padding, which rounding may have lengthened, is in place of bars that appear
+    longest = torch.where(boxes.deaths_high > boxes.births_low, longest, torch.zeros_like(longest))
+    lower, upper = (
+        torch.nn.functional.pad(
+            torch.topk(ends, min(kept, ends.shape[-1]), dim=-1).values,
+            (0, max(0, kept - ends.shape[-1])),
+        )
+        for ends in (shortest, longest)
+    )
+    return lower, torch.maximum(upper, appearing[:, None])
 
 
-def _largest_values(batch: DiagramBatch, dimension: int) -> NDArray[np.float64]:
-    """Of each cloud the largest absolute value of a birth or death, shape (n_clouds,)."""
-    largest = np.zeros(len(batch))
-    clouds = np.repeat(np.arange(len(batch)), batch.n_bars(dimension))
-    np.maximum.at(largest, clouds, np.abs(batch.bars[dimension]).max(axis=1, initial=0.0))
-    return largest
+def _norm_rounding(p: float, bars: int) -> float:
+    """How far norms of the tails of so many bars are off, in units of the longest bar."""
+    steps = bars + 32.0
+    if p not in (1, 2):
+        steps += bars * (2 + (math.log(bars) + 4) / p) + math.log(bars)
+    return float(steps * UNIT_ROUNDOFF * bars ** (1 / p))
 
 
 def _power_up(base: NDArray[Any], exponent: float) -> NDArray[np.float64]:

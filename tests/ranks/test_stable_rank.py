@@ -26,7 +26,7 @@ from stablerank.ranks import (
     DistanceContour,
     StableRank,
     StandardContour,
-    stable_rank,
+    boxes,
     stable_ranks,
 )
 from stablerank.ranks.contours import bar_lengths
@@ -436,7 +436,7 @@ def test_a_clouds_bits_do_not_depend_on_those_beside_it(
     rank = StableRank(p=p, contour=contour, n_ranks=10).fit(batch)
     whole = rank.transform(batch)
     for bars in (1, 79, 1000):
-        monkeypatch.setattr(stable_rank, "_BATCH_BARS", bars)
+        monkeypatch.setattr(boxes, "BATCH_BARS", bars)
         assert (rank.transform(batch) == whole).all()
     order = rng.permutation(40)
     assert (rank.transform(batch[order]) == whole[order]).all()
