@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -47,14 +47,14 @@ class CountingAdversary(Adversary):
 
     Parameters
     ----------
-    threat : {"deletion", "points"}
-        Whether points are only deleted.
+    deletions_only : bool, default=False
+        Whether no point may be added.
     fewest : int, default=1
         How many points are left at least.
     """
 
-    def __init__(self, threat: Literal["deletion", "points"], fewest: int = 1) -> None:
-        self.threat = threat
+    def __init__(self, *, deletions_only: bool = False, fewest: int = 1) -> None:
+        self.deletions_only = deletions_only
         self.fewest = fewest
         self._points = PointAdversary()
 
@@ -77,7 +77,7 @@ class CountingAdversary(Adversary):
         """As many points as allowed, in turns deleted, added and replaced."""
         count = int(min(radius, len(studied.cloud)))
         candidate = self.original(studied)
-        kind, turn = (0, turn) if self.threat == "deletion" else (turn % 3, turn // 3)
+        kind, turn = (0, turn) if self.deletions_only else (turn % 3, turn // 3)
         if kind in (0, 2):
             candidate = replace(candidate, deleted=_victims(studied, count, turn, rng))
         if kind in (1, 2):
@@ -95,7 +95,7 @@ class CountingAdversary(Adversary):
         """A share of the changes made anew, the others as they are."""
         count = int(min(radius, len(studied.cloud)))
         fresh, turn = pick_block(count, share, rng) if count else 0, int(rng.integers(16))
-        if self.threat == "deletion" or rng.uniform() < 0.5:
+        if self.deletions_only or rng.uniform() < 0.5:
             kept = rng.permutation(candidate.deleted)[: count - fresh]
             others = _victims(studied, count, turn, rng)
             others = others[~np.isin(others, kept)][:fresh]
@@ -110,7 +110,7 @@ class CountingAdversary(Adversary):
         """The first changes, as many as are allowed."""
         count = int(min(radius, len(studied.cloud)))
         left = len(studied.cloud) - self.fewest
-        most = max(left, 0) if self.threat == "deletion" else max(left, 0) + len(candidate.added)
+        most = max(left, 0) if self.deletions_only else max(left, 0) + len(candidate.added)
         return replace(
             candidate,
             deleted=candidate.deleted[: min(count, most)],
@@ -121,7 +121,7 @@ class CountingAdversary(Adversary):
         """The number of changes; infinite for what the threat does not allow."""
         deleted, added = len(candidate.deleted), len(candidate.added)
         distinct = len(np.unique(candidate.deleted)) == deleted
-        if not distinct or (added and self.threat == "deletion"):
+        if not distinct or (added and self.deletions_only):
             return np.inf
         if len(studied.cloud) - deleted + added < self.fewest:
             return np.inf
@@ -136,16 +136,14 @@ class CountingAdversary(Adversary):
         return [candidate.cloud for candidate in candidates]
 
 
-def _victims(
-    studied: StudiedCloud, count: int, turn: int, rng: Generator
-) -> NDArray[np.intp]:
+def _victims(studied: StudiedCloud, count: int, turn: int, rng: Generator) -> NDArray[np.intp]:
     """Rows to delete: any, a neighbourhood, the rim of a hole, a merging edge, the loneliest."""
     cloud, n = studied.scaled, len(studied.scaled)
     order = rng.permutation(n)
     kind = turn % 5
     if kind == 1:  # opens a hole
         order = _by_distance(cloud, cloud[rng.integers(n)])
-    elif kind == 2 and studied.bars:  # takes away the edge that begins the bar, and its surroundings
+    elif kind == 2 and studied.bars:  # around the edge that begins a bar
         edge, _, _ = studied.bars[min(int(rng.geometric(0.4)) - 1, len(studied.bars) - 1)]
         order = _by_distance(cloud, cloud[edge[rng.integers(len(edge))]])
     elif kind == 3 and studied.holes:  # widens a hole

@@ -9,6 +9,7 @@ counts votes, see ``votes.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,21 +63,37 @@ def certify_counts(
     "deletion", with constants from Hausdorff distance: the largest k with h_k below the certified
     Hausdorff radius, whichever method gave that (D6).
 
-    Otherwise each filtration says in which ball of diagrams its own stays when k points change
-    (:meth:`Filtration.bounds_points`). ``"global"``: the ball's reach is below the radius that is
-    certified for changes of the diagram, in bottleneck distance. ``"interval"``, ``"linear"``:
-    the box of vectors that belongs to the ball keeps the class. These hold at a k for all that is
-    done with k points or fewer, and k is found by doubling and bisection; nothing is assumed of
-    how they depend on k.
+    For both threats, each filtration says in which ball of diagrams its own stays when k points
+    change (:meth:`Filtration.bounds_points`). ``"global"``: the ball's reach is below the radius
+    that is certified at its centre for changes of the diagram, in bottleneck distance, and the
+    class there is the predicted one. ``"interval"``, ``"linear"``: the box of vectors that belongs
+    to the ball keeps the class. These hold at a k for all that is done with k points or fewer, and
+    k is found by doubling and bisection; nothing is assumed of how they depend on k. Of all ways
+    the largest k counts.
     """
+    reasons: list[StabilityError] = []
+    found: list[Certificates] = []
     if threat == "deletion":
         try:
             near = certify(make_pipeline(*stages), X, threat="hausdorff", method=method)
-        except StabilityError:
-            pass
-        else:
-            return _by_distance(near, check_clouds(X))
-    return _by_balls(stages, X, threat, method, certify)
+            found.append(_by_distance(near, check_clouds(X)))
+        except StabilityError as reason:
+            reasons.append(reason)
+    for name in ("global", "linear") if method == "best" else (method,):
+        try:
+            start = found[0].radius if found else None
+            found.append(_by_balls(stages, X, threat, name, certify, start))
+        except StabilityError as reason:
+            reasons.append(reason)
+    if not found:
+        raise reasons[-1]
+    radii = np.stack([claims.radius for claims in found])
+    best = radii.argmax(axis=0)  # of equal radii the first
+    routes = np.stack([np.asarray(claims.route) for claims in found])
+    everyone = np.arange(len(best))
+    return replace(
+        found[0], radius=radii[best, everyone], method=method, route=routes[best, everyone]
+    )
 
 
 def certify_votes(voters: HashedVotes, X: Any, *, threat: str) -> Certificates:
@@ -149,39 +166,30 @@ def _by_balls(
     threat: str,
     method: str,
     certify: Callable[..., Certificates],
+    certified: NDArray[np.float64] | None,
 ) -> Certificates:
     *before, classifier = stages
     clouds = check_clouds(X)
-    vectors = np.asarray(_transform(before, clouds), dtype=np.float64)
-    logits = classifier.logits(vectors)
+    filtrations = _filtrations(before)
+    logits = classifier.logits(np.asarray(_transform(before, clouds), dtype=np.float64))
     predicted = logits.argmax(axis=1)
     top_two = np.sort(logits, axis=1)[:, -2:]
     clear = top_two[:, 1] > top_two[:, 0]  # False for NaN
-    fewest = max(stage.fewest_points for stage in _filtrations(before))
-    most = np.array([len(cloud) - max(fewest, 1) for cloud in clouds]) * clear
-    radii: dict[str, NDArray[np.intp]] = {}
-    reasons: list[StabilityError] = []
-    for name in ("global", "linear") if method == "best" else (method,):
-        try:
-            keeps = (
-                _keeps_by_reach(before, classifier, clouds, threat, certify)
-                if name == "global"
-                else _keeps_by_box(before, classifier, clouds, threat, predicted, name)
-            )
-            radii[name] = largest_counts(keeps, most)
-        except StabilityError as reason:
-            reasons.append(reason)
-    if not radii:
-        raise reasons[0]
-    names, found = list(radii), np.stack(list(radii.values()))
-    best = found.argmax(axis=0)
+    fewest = max(filtration.fewest_points for filtration in filtrations)
+    most = np.array([max(len(cloud) - fewest, 0) for cloud in clouds]) * clear
+    keeps = (
+        _keeps_by_reach(before, classifier, clouds, threat, predicted, certify)
+        if method == "global"
+        else _keeps_by_box(before, classifier, clouds, threat, predicted, method)
+    )
+    start = np.zeros(len(clouds)) if certified is None else certified
     return _certificates(
-        found.max(axis=0),
+        largest_counts(keeps, most, np.minimum(start, most).astype(np.intp)),
         classifier.classes_[predicted],
         top_two[:, 1] - top_two[:, 0],
         threat,
         method,
-        np.array(names)[best],
+        method,
     )
 
 
@@ -190,6 +198,7 @@ def _keeps_by_reach(
     classifier: Any,
     clouds: Sequence[Cloud],
     threat: str,
+    predicted: NDArray[np.intp],
     certify: Callable[..., Certificates],
 ) -> Keeps:
     filtration, *behind = before
@@ -198,17 +207,19 @@ def _keeps_by_reach(
             f"{type(filtration).__name__} joins several filtrations, whose diagrams move "
             f'differently: use method="interval" or "linear".'
         )
-    diagrams = filtration.transform(clouds)
-    allowed = certify(
-        make_pipeline(*behind, classifier), diagrams, threat="bottleneck", method="global"
-    ).radius
+    rest = make_pipeline(*behind, classifier)
 
     def keeps(count: int, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         ball = filtration.bounds_points([clouds[i] for i in rows], count, threat=threat)
         if any(metric != BOTTLENECK for metric in ball.metrics.values()):
-            raise StabilityError(f"{type(filtration).__name__}: its balls are not in {BOTTLENECK}.")
+            raise StabilityError(
+                f"{type(filtration).__name__}: not all of its balls are in {BOTTLENECK}, and there "
+                f"is no radius for several metrics at once."
+            )
         reach = np.maximum.reduce(list(ball.reach.values()))
-        return np.asarray(reach < allowed[rows])
+        centre = certify(rest, ball.diagrams, threat="bottleneck", method="global")
+        same = centre.prediction == classifier.classes_[predicted[rows]]
+        return np.asarray(same & (reach < centre.radius))
 
     return keeps
 
@@ -235,7 +246,9 @@ def _keeps_by_box(
     return keeps
 
 
-def largest_counts(keeps: Keeps, most: NDArray[np.intp]) -> NDArray[np.intp]:
+def largest_counts(
+    keeps: Keeps, most: NDArray[np.intp], start: NDArray[np.intp] | None = None
+) -> NDArray[np.intp]:
     """The largest count of each row that was verified, by doubling and then bisection.
 
     Parameters
@@ -244,11 +257,13 @@ def largest_counts(keeps: Keeps, most: NDArray[np.intp]) -> NDArray[np.intp]:
         From a count and the rows that are asked about to whether it holds for each.
     most : ndarray of shape (n,), int
         The largest count of each row that makes sense; 0 for rows that are not asked about.
+    start : ndarray of shape (n,), int, optional
+        Counts that are verified otherwise; 0 by default.
 
     Returns
     -------
     ndarray of shape (n,), int
-        0 where nothing was verified.
+        `start` where nothing more was verified.
 
     Examples
     --------
@@ -256,7 +271,7 @@ def largest_counts(keeps: Keeps, most: NDArray[np.intp]) -> NDArray[np.intp]:
     >>> largest_counts(lambda count, rows: count <= limits[rows], np.array([9, 9, 70]))
     array([ 0,  5, 70])
     """
-    verified = np.zeros(len(most), dtype=np.intp)
+    verified = np.zeros(len(most), dtype=np.intp) if start is None else start.copy()
     refuted = np.asarray(most + 1, dtype=np.intp)
     doubling = np.ones(len(most), dtype=bool)
     while True:

@@ -126,8 +126,8 @@ class HashedVotes(ClassifierMixin, BaseEstimator):
         missing = np.setdiff1d(np.arange(len(classes)), owners)
         if missing.size:
             raise ValueError(
-                f"Class {classes[missing[0]].item()!r} has no sub-cloud of {self.min_points} points: take "
-                f"fewer parts than n_parts={self.n_parts}."
+                f"Class {classes[missing[0]].item()!r} has no sub-cloud of {self.min_points} "
+                f"points: take fewer parts than n_parts={self.n_parts}."
             )
         self.estimator_ = clone(self.estimator, safe=False).fit(parts, classes[owners])
         self.classes_ = classes
@@ -195,8 +195,8 @@ class HashedVotes(ClassifierMixin, BaseEstimator):
         found = np.flatnonzero(self.classes_ == label)
         if found.size == 0:
             raise ValueError(
-                f"{type(self.estimator_).__name__} predicts {label.item()!r}, which is none of the labels "
-                f"{self.classes_.tolist()} that it was trained with."
+                f"{type(self.estimator_).__name__} predicts {label.item()!r}, which is none of the "
+                f"labels {self.classes_.tolist()} that it was trained with."
             )
         return int(found[0])
 

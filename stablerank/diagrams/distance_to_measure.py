@@ -281,7 +281,10 @@ class DistanceToMeasurePersistence(Filtration):
         Returns
         -------
         DiagramBall
-            Its reach is the largest move at any vertex (D4), the same in every dimension.
+            Around the diagram of the field halfway between the two of :meth:`field_bounds`. Its
+            reach is the largest distance from there at any vertex (D4), the same in every
+            dimension: half of it around the cloud's own diagram would not do, since f moves more to
+            one side than to the other.
 
         Raises
         ------
@@ -289,7 +292,7 @@ class DistanceToMeasurePersistence(Filtration):
             If a cloud is so small that nothing bounds its f; the message names it.
         """
         clouds = self._checked(X)
-        lower, fields, upper = self._field_and_bounds(clouds, n_changes, threat)
+        lower, _, upper = self._field_and_bounds(clouds, n_changes, threat)
         small = np.flatnonzero(np.isinf(upper.reshape(len(clouds), -1)).any(axis=1))
         if small.size:
             raise StabilityError(
@@ -297,6 +300,7 @@ class DistanceToMeasurePersistence(Filtration):
                 f"replaced fewer than k={self.k} are left, and the others may be anywhere. It "
                 f"takes at least k + n_changes = {self.k + n_changes} points."
             )
+        fields = lower + (upper - lower) / 2
         moves = np.maximum(upper - fields, fields - lower).reshape(len(clouds), -1).max(axis=1)
         reach = np.where(moves > 0, np.nextafter(moves, np.inf), 0.0)
         bars: list[dict[int, Diagram]] = map_chunks(

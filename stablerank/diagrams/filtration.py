@@ -15,7 +15,15 @@ from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import Diagram, DiagramBatch
 from stablerank.diagrams.deletion import deletion_distances
 from stablerank.diagrams.workers import map_chunks
-from stablerank.stability import HAUSDORFF, Bound, Parallel, Space, StabilityError, multiply_up
+from stablerank.stability import (
+    BOTTLENECK,
+    HAUSDORFF,
+    Bound,
+    Parallel,
+    Space,
+    StabilityError,
+    multiply_up,
+)
 
 UNIT_ROUNDOFF = 2.0**-53
 
@@ -32,6 +40,10 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
     dimension_: int | None
     lowest_value: float = 0.0
     """Nothing is born before: 0 where values are distances."""
+    delayed_by_deletion: bool = False
+    """Whether leaving out points only makes simplices later: each at its time in the whole cloud or
+    after, none of the others; and the nearest point that is left takes the place of one left out.
+    """
 
     def fit(self, X: Any, y: Any = None) -> Any:
         """Check parameters and inputs, and remember the dimension of the space.
@@ -191,7 +203,12 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
 
         Notes
         -----
-        D6: deletion moves the cloud by at most :func:`deletion_distances` in Hausdorff distance.
+        D6: deletion moves X to an X′ within h = :func:`deletion_distances` in Hausdorff distance.
+        If the filtration is `delayed_by_deletion`, with c its constant, the diagrams are in a ball
+        of half the size, c h / 2, around that of X with all its bars c h / 2 later: X′ at r maps
+        into X at r, and X at r into X′ at r + c h, with compositions that are inclusions up to
+        homotopy; seen from X, delayed by c h / 2, that is an interleaving by c h / 2. Ordered
+        deaths of H0 are as in D3.
         """
         if threat == "points":
             raise StabilityError(
@@ -203,7 +220,26 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
         clouds = self._check(X, self.dimension_)
         sizes = [deletion_distances(cloud, n_changes) for cloud in clouds]
         epsilon = [float(distances[-1]) if n_changes else 0.0 for distances in sizes]
-        return self.bounds(X, epsilon, source=HAUSDORFF)
+        whole = self.bounds(X, epsilon, source=HAUSDORFF)
+        return self._delayed(whole, X, np.array(epsilon)) if self.delayed_by_deletion else whole
+
+    def _delayed(self, whole: DiagramBall, X: Any, epsilon: NDArray[np.float64]) -> DiagramBall:
+        """The ball of half the size around later bars, where births move."""
+        diagrams, largest = whole.diagrams, self.largest_values(X)
+        half = self.ball(diagrams, largest, epsilon / 2, source=HAUSDORFF)
+        bars, reach = dict(diagrams.bars), dict(whole.reach)
+        for name, bound in self.stability(HAUSDORFF).branches.items():
+            dimension = int(name[1:])
+            if bound.target != BOTTLENECK:
+                continue
+            delay = multiply_up(epsilon / 2, bound.constant)
+            later = diagrams.bars[dimension] + np.repeat(delay, diagrams.n_bars(dimension))[:, None]
+            bars[dimension] = later
+            rounding = 2 * UNIT_ROUNDOFF * (largest + delay)  # of this sum
+            reach[dimension] = np.nextafter(half.reach[dimension] + rounding, np.inf)
+        return DiagramBall(
+            DiagramBatch(bars, diagrams.offsets), reach, whole.metrics, self.lowest_value
+        )
 
     @abstractmethod
     def relative_rounding(self) -> float:

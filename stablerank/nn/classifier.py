@@ -292,7 +292,9 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
     def bounds(self, lower: Any, upper: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """The box of the logits over boxes of vectors; see :class:`StableRankNetwork`."""
         check_is_fitted(self, "network_")
-        ends = [torch.from_numpy(np.array(end, dtype=np.float64)) for end in (lower, upper)]
+        ends = [
+            torch.from_numpy(np.array(np.asarray(end), dtype=np.float64)) for end in (lower, upper)
+        ]
         with torch.no_grad():
             return self.network_.bounds(*ends)
 

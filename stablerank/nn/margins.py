@@ -134,7 +134,10 @@ def layer_relaxations(
 
 def _check_boxes(lower: Any, upper: Any) -> tuple[Tensor, Tensor]:
     # copies, since torch takes no read-only arrays and none that run backwards
-    ends = [torch.from_numpy(np.array(end, dtype=np.float64, order="C")) for end in (lower, upper)]
+    ends = [
+        torch.from_numpy(np.array(np.asarray(end), dtype=np.float64, order="C"))
+        for end in (lower, upper)
+    ]
     if ends[0].ndim != 2 or ends[0].shape != ends[1].shape:
         raise ValueError(
             f"lower has shape {tuple(ends[0].shape)} and upper {tuple(ends[1].shape)}: expected "

@@ -22,7 +22,6 @@ from stablerank import (
     Certificates,
     DiagramBatch,
     LipschitzClassifier,
-    LipschitzUnion,
     StabilityError,
     StableRank,
     certify,
@@ -32,6 +31,7 @@ from stablerank.certify import counts
 from stablerank.diagrams import DistanceToMeasurePersistence
 from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.deletion import deletion_distances
+from stablerank.stages import LipschitzUnion
 
 Cloud = NDArray[np.float64]
 MakeThreshold = Callable[..., LipschitzClassifier]
@@ -43,7 +43,9 @@ def ranks(n_ranks: int = 1) -> StableRank:
 
 def alpha_pipeline(threshold: MakeThreshold, value: float) -> Pipeline:
     """Is the longest bar of H0 above a value?"""
-    return make_pipeline(AlphaPersistence((0,)).fit([np.zeros((2, 2))]), ranks(), threshold(1, 0, value))
+    return make_pipeline(
+        AlphaPersistence((0,)).fit([np.zeros((2, 2))]), ranks(), threshold(1, 0, value)
+    )
 
 
 def measure(k: int = 4) -> DistanceToMeasurePersistence:
@@ -95,11 +97,11 @@ def test_deletions_are_those_within_the_hausdorff_radius(threshold: MakeThreshol
 
 def test_changed_points_by_hand(threshold: MakeThreshold) -> None:
     # Ten points at either end, k = 4. f is 0 at both ends, whichever six are changed, and 1 between
-    # them; r points added there make it sqrt(1 - r/4). So the bar is (0, 1), and d_B moves by
-    # 1 - sqrt(1 - r/4) = 0.134, 0.293, 0.5, 1; a length by twice that, for all that d_B alone says:
-    # at least 0.732, 0.414, 0, 0. Truly it is 0.866, 0.707, 0.5, 0.
+    # them; r points added there make it s = sqrt(1 - r/4). The ball is around the bar
+    # (0, (1 + s)/2), with a reach of (1 - s)/2: a length of at least (3 s - 1)/2, for all that d_B
+    # alone says, which is 0.799, 0.561, 0.25 for r = 1, 2, 3. Truly it is 0.866, 0.707, 0.5.
     cloud = two_ends(10)
-    for value, expected in ((0.74, 0), (0.73, 1), (0.42, 1), (0.41, 2)):
+    for value, expected in ((0.81, 0), (0.79, 1), (0.57, 1), (0.55, 2)):
         pipeline = measure_pipeline(threshold, value)
         claims = certify(pipeline, [cloud], threat="points", method="global")
         assert claims.radius.tolist() == [expected]
@@ -199,9 +201,9 @@ def test_one_neighbour_too_few_breaks(
 def test_bounds_of_fewer_changes_break(
     threshold: MakeThreshold, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    # One change too few: two_ends(10) at 0.6 is then certified for 2, and 3 added at 0 flip it.
+    # One change too few: two_ends(10) at 0.75 is then certified for 2, and 2 added at 0 flip it.
     original = DistanceToMeasurePersistence.bounds_points
-    pipeline, cloud = measure_pipeline(threshold, 0.72), two_ends(10)
+    pipeline, cloud = measure_pipeline(threshold, 0.75), two_ends(10)
     honest = certify(pipeline, [cloud], threat="points", method="global")
     monkeypatch.setattr(
         DistanceToMeasurePersistence,
@@ -252,16 +254,14 @@ class LongestBar(FunctionTransformer):
 
 
 def union_of_measures(value: float, threshold: MakeThreshold) -> Pipeline:
-    union = LipschitzUnion(
-        [(f"k={k}", make_pipeline(measure(k), LongestBar())) for k in (4, 2)]
-    )
+    union = LipschitzUnion([(f"k={k}", make_pipeline(measure(k), LongestBar())) for k in (4, 2)])
     return make_pipeline(union, threshold(2, 0, value))
 
 
 def test_unions_are_certified_by_boxes(threshold: MakeThreshold) -> None:
     # By the box of the branch with k = 4, as above; the other one asks for two points only.
     cloud = two_ends(10)
-    for value, expected in ((0.74, 0), (0.73, 1), (0.42, 1), (0.41, 2)):
+    for value, expected in ((0.81, 0), (0.79, 1), (0.57, 1), (0.55, 2)):
         claims = certify(union_of_measures(value, threshold), [cloud, two_ends(2)], threat="points")
         assert claims.radius.tolist() == [expected, 0.0]
         assert claims.chain is None
@@ -288,11 +288,11 @@ def test_unions_of_different_filtrations(threshold: MakeThreshold) -> None:
 
 
 def test_the_larger_way_is_taken_and_named(threshold: MakeThreshold) -> None:
-    pipeline = make_pipeline(measure(), LongestBar(), threshold(1, 0, 0.41))
+    pipeline = make_pipeline(measure(), LongestBar(), threshold(1, 0, 0.55))
     claims = certify(pipeline, [two_ends(10)], threat="points")  # no constant: by boxes alone
     assert claims.radius.tolist() == [2.0]
     assert claims.route == ["linear"]
-    both = certify(measure_pipeline(threshold, 0.41), [two_ends(10)], threat="points")
+    both = certify(measure_pipeline(threshold, 0.55), [two_ends(10)], threat="points")
     assert both.radius[0] >= 2
 
 
@@ -354,7 +354,11 @@ def test_alpha_refuses_added_points(threshold: MakeThreshold) -> None:
     for method in ("best", "linear"):
         with pytest.raises(StabilityError, match=re.escape(message)):
             certify(
-                make_pipeline(AlphaPersistence((0,)).fit([two_heaps(1, 1.0)]), LongestBar(), threshold(1, 0, 1.0)),
+                make_pipeline(
+                    AlphaPersistence((0,)).fit([two_heaps(1, 1.0)]),
+                    LongestBar(),
+                    threshold(1, 0, 1.0),
+                ),
                 [two_heaps(5, 3.0)],
                 threat="points",
                 method=method,
@@ -365,7 +369,9 @@ def test_alpha_refuses_added_points(threshold: MakeThreshold) -> None:
 
 def test_strangers_are_refused(threshold: MakeThreshold) -> None:
     cloud = two_ends(10)
-    scaled = make_pipeline(measure(), ranks(), StandardScaler().fit([[0.0], [1.0]]), threshold(1, 0, 1.0))
+    scaled = make_pipeline(
+        measure(), ranks(), StandardScaler().fit([[0.0], [1.0]]), threshold(1, 0, 1.0)
+    )
     with pytest.raises(StabilityError, match="points are counted through a filtration and one vec"):
         certify(scaled, [cloud], threat="points")
     resampled = make_pipeline(FunctionTransformer(), measure(), ranks(), threshold(1, 0, 1.0))

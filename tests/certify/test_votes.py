@@ -40,7 +40,9 @@ class Worst(ClassifierMixin, BaseEstimator):
         n_classes = len(self.classes_)
         right = [int(np.clip(np.rint(part[:, 0].mean() / 10), 0, n_classes - 1)) for part in X]
         known = [part.tobytes() in self.known_ for part in X]
-        return self.classes_[[c if k else (c + 1) % n_classes for c, k in zip(right, known)]]
+        return self.classes_[
+            [c if k else (c + 1) % n_classes for c, k in zip(right, known, strict=True)]
+        ]
 
 
 def some_clouds(seed: int, n_clouds: int = 12, n_classes: int = 2) -> list[Cloud]:
@@ -48,11 +50,13 @@ def some_clouds(seed: int, n_clouds: int = 12, n_classes: int = 2) -> list[Cloud
     rng = np.random.default_rng([seed, 1])
     sizes = rng.integers(11, 16, size=n_clouds)
     return [
-        rng.normal(size=(n, 2)) + [10 * (i % n_classes), 0] for i, n in enumerate(sizes)
+        rng.normal(size=(n, 2)) + np.array([10 * (i % n_classes), 0]) for i, n in enumerate(sizes)
     ]
 
 
-def voters(clouds: list[Cloud], n_parts: int = 7, n_classes: int = 2, **settings: Any) -> HashedVotes:
+def voters(
+    clouds: list[Cloud], n_parts: int = 7, n_classes: int = 2, **settings: Any
+) -> HashedVotes:
     """Fitted to these very clouds."""
     y = np.arange(len(clouds)) % n_classes
     return HashedVotes(Worst(), n_parts=n_parts, **settings).fit(clouds, y)
@@ -140,9 +144,7 @@ def test_the_law_of_the_rule_can_fail(name: str) -> None:
     rule, threat, each = BROKEN[name]
     states = [state for state in SMALL if len(state) == 2]
     certified = rule(np.array(states), threat)
-    broken = [
-        can_be_lost(state, each * int(k)) for state, k in zip(states, certified, strict=True)
-    ]
+    broken = [can_be_lost(state, each * int(k)) for state, k in zip(states, certified, strict=True)]
     assert any(broken)
 
 
@@ -229,7 +231,7 @@ def test_a_point_changes_its_own_part_only(seed: int) -> None:
 def test_neither_order_nor_signs_of_zero_nor_types_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)
     cloud = rng.integers(-1, 2, size=(50, 2)) * 0.5
-    model = voters([cloud, cloud + [10, 0]], 11)
+    model = voters([cloud, cloud + np.array([10.0, 0.0])], 11)
     for same in (
         rng.permutation(cloud),
         np.where(cloud == 0, -0.0, cloud),
@@ -254,8 +256,8 @@ def test_parts_are_about_equal() -> None:
     sizes = np.bincount((hash_points(points, 3) % np.uint64(50)).astype(int), minlength=50)
     mean = len(points) / 50
     assert np.abs(sizes - mean).max() < 6 * np.sqrt(mean)
-    one_seed, another = hash_points(points, 3) % np.uint64(50), hash_points(points, 4) % np.uint64(50)
-    assert (one_seed == another).mean() < 0.1
+    others = hash_points(points, 4) % np.uint64(50)
+    assert (hash_points(points, 3) % np.uint64(50) == others).mean() < 0.1
 
 
 def test_the_hash_is_the_same_everywhere() -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
+import gudhi.hera
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -71,8 +72,7 @@ def excess(bound: Callable[[Cloud, int], NDArray[np.float64]], cloud: Cloud) -> 
     """Whether any subset moves the cloud farther than the bound, in exact arithmetic."""
     bounds = bound(cloud, len(cloud) - 1)
     return any(
-        worst_deletion(cloud, k) > Fraction(float(bounds[k - 1])) ** 2
-        for k in range(1, len(cloud))
+        worst_deletion(cloud, k) > Fraction(float(bounds[k - 1])) ** 2 for k in range(1, len(cloud))
     )
 
 
@@ -93,23 +93,23 @@ def test_no_subset_moves_a_cloud_farther(seed: int) -> None:
         assert not excess(deletion_distances, cloud)
 
 
+def neighbours(cloud: Cloud, most: int) -> NDArray[np.float64]:
+    """The distances to the nearest others, sorted, as NumPy computes them."""
+    distances = np.linalg.norm(cloud[:, None] - cloud, axis=2)
+    return np.asarray(np.sort(distances, axis=1)[:, 1 : most + 1])
+
+
 BROKEN: dict[str, Callable[[Cloud, int], NDArray[np.float64]]] = {
     "one neighbour too few": lambda cloud, most: np.append(
         0.0, deletion_distances(cloud, most)[:-1]
     ),
-    "the mean in place of the largest": lambda cloud, most: (
-        np.sort(np.linalg.norm(cloud[:, None] - cloud, axis=2), axis=1)[:, 1 : most + 1].mean(axis=0)
-    ),
-    "rounded to nearest": lambda cloud, most: np.sort(
-        np.linalg.norm(cloud[:, None] - cloud, axis=2), axis=1
-    )[:, 1 : most + 1].max(axis=0),
+    "the mean in place of the largest": lambda cloud, most: neighbours(cloud, most).mean(axis=0),
+    "rounded to nearest": lambda cloud, most: neighbours(cloud, most).max(axis=0),
 }
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_the_law_can_fail(
-    broken: Callable[[Cloud, int], NDArray[np.float64]], seed: int
-) -> None:
+def test_the_law_can_fail(broken: Callable[[Cloud, int], NDArray[np.float64]], seed: int) -> None:
     clouds = [cloud for each in range(5) for cloud in small_clouds(100 * seed + each)]
     with np.errstate(over="ignore"):
         assert any(excess(broken, cloud) for cloud in clouds)
@@ -134,11 +134,49 @@ def test_filtrations_turn_them_into_balls(kind: type, seed: int) -> None:
     ball = filtration.bounds_points(clouds, 3, threat="deletion")
     sizes = [deletion_distances(cloud, 3)[-1] for cloud in clouds]
     expected = filtration.bounds(clouds, sizes, source=HAUSDORFF)
-    for dimension in (0, 1):
-        assert np.array_equal(ball.reach[dimension], expected.reach[dimension])
+    assert np.array_equal(ball.reach[0], expected.reach[0])
+    assert ball.diagrams.diagram(0, 0).tolist() == expected.diagrams.diagram(0, 0).tolist()
+    # H1: half of it, around the same bars half of it later
+    np.testing.assert_allclose(ball.reach[1], expected.reach[1] / 2, rtol=1e-12)
+    later = expected.diagrams.padded(1) + ball.reach[1][:, None, None]
+    some = expected.diagrams.padded(1)[:, :, 1] > 0
+    np.testing.assert_allclose(ball.diagrams.padded(1)[some], later[some], rtol=1e-12)
     still = filtration.bounds_points(clouds, 0, threat="deletion")
     assert (still.reach[0] < 1e-12).all()
     assert filtration.fewest_points == 1
+
+
+@pytest.mark.parametrize("kind", [AlphaPersistence, RipsPersistence])
+def test_diagrams_without_some_points_lie_in_the_ball(kind: type, seed: int) -> None:
+    cloud = np.random.default_rng(seed).normal(size=(9, 2))
+    cloud /= np.linalg.norm(cloud, axis=1, keepdims=True) * np.linspace(0.9, 1.1, 9)[:, None]
+    filtration = kind((1,)).fit([cloud])
+    for k in (1, 2):
+        ball = filtration.bounds_points([cloud], k, threat="deletion")
+        thinned = [
+            np.delete(cloud, deleted, axis=0) for deleted in itertools.combinations(range(9), k)
+        ]
+        for bars in filtration.transform(thinned):
+            distance = gudhi.hera.bottleneck_distance(ball.diagrams.diagram(0, 1), bars[1], 0.0)
+            assert distance <= ball.reach[1][0]
+
+
+def circle(n_points: int, radius: float) -> Cloud:
+    angles = 2 * np.pi * np.arange(n_points) / n_points
+    return radius * np.column_stack([np.cos(angles), np.sin(angles)])
+
+
+@pytest.mark.parametrize("kind", [AlphaPersistence, RipsPersistence])
+def test_half_the_size_needs_the_delay(kind: type) -> None:
+    # A hexagon within a circle twice as large: without it the hole is 2 wide in place of 1, and
+    # the sixth point nearest to a corner is 1.1 away. So the death moves by more than half of that.
+    cloud = np.concatenate([circle(48, 2.0), circle(6, 1.0)])
+    filtration = kind((1,)).fit([cloud])
+    ball = filtration.bounds_points([cloud], 6, threat="deletion")
+    own, left = (filtration.transform([each]).diagram(0, 1) for each in (cloud, cloud[:48]))
+    later, reach = ball.diagrams.diagram(0, 1), ball.reach[1][0]
+    assert gudhi.hera.bottleneck_distance(later, left, 0.0) <= reach
+    assert gudhi.hera.bottleneck_distance(own, left, 0.0) > 1.2 * reach
 
 
 # Errors.
