@@ -61,6 +61,9 @@ class DistanceToMeasurePersistence(Filtration):
     periodic : bool, default=False
         Opposite sides of the box, which must be given, are glued: the grid and the distances are
         those of a flat torus, and points outside are wrapped into it.
+    cap : float, optional
+        Values above are cut: f is min(f, cap). Where f is large it moves most when points are
+        changed, so with a cap a little above the deaths that matter more changes are certified.
     homology_dimensions : tuple of int, default=(0, 1)
         Each below the dimension d of the space.
     n_jobs : int, optional
@@ -112,6 +115,7 @@ class DistanceToMeasurePersistence(Filtration):
         resolution: int = 24,
         box: Any = None,
         periodic: bool = False,
+        cap: float | None = None,
         homology_dimensions: Sequence[int] = (0, 1),
         n_jobs: int | None = None,
     ) -> None:
@@ -120,6 +124,7 @@ class DistanceToMeasurePersistence(Filtration):
         self.resolution = resolution
         self.box = box
         self.periodic = periodic
+        self.cap = cap
         self.homology_dimensions = homology_dimensions
         self.n_jobs = n_jobs
 
@@ -355,6 +360,8 @@ class DistanceToMeasurePersistence(Filtration):
             raise ValueError(f"q={self.q!r}: expected 1 or 2.")
         if not is_integer(self.resolution) or self.resolution < 2:
             raise ValueError(f"resolution={self.resolution!r}: expected an integer, 2 or more.")
+        if self.cap is not None and not 0 < self.cap < np.inf:  # NaN fails this too
+            raise ValueError(f"cap={self.cap!r}: expected a finite number above 0, or None.")
         if not isinstance(self.periodic, (bool, np.bool_)):
             raise ValueError(f"periodic={self.periodic!r}: expected True or False.")
         if self.periodic and self.box is None:
@@ -416,7 +423,7 @@ class DistanceToMeasurePersistence(Filtration):
 
     def _fields(self, clouds: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
         windows = np.tile([[[0, self.k]]], (len(clouds), 1, 1))
-        return list(self._grid(self.box_).power_means(clouds, windows, self.k, self.q)[:, 0])
+        return list(self._means(clouds, windows)[:, 0])
 
     def _changed_fields(
         self, clouds: Sequence[NDArray[np.float64]], n_changes: int, threat: str
@@ -429,7 +436,14 @@ class DistanceToMeasurePersistence(Filtration):
             else:
                 fewest, most = self.k, min(n_changes, len(cloud) - self.k)
             windows[i] = (0, fewest), (0, self.k), (most, most + self.k)
-        return list(self._grid(self.box_).power_means(clouds, windows, self.k, self.q))
+        return list(self._means(clouds, windows))
+
+    def _means(
+        self, clouds: Sequence[NDArray[np.float64]], windows: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Of each window of ranks the field, cut at the cap: 1-Lipschitz, monotone and exact."""
+        means = self._grid(self.box_).power_means(clouds, windows, self.k, self.q)
+        return means if self.cap is None else np.minimum(means, self.cap)
 
 
 def _inverse_root_up(k: int) -> float:

@@ -448,6 +448,24 @@ def test_a_ball_of_points_is_attained() -> None:
     assert ball.reach[0].tolist() == [math.nextafter(1.25, 2)]
 
 
+def test_values_are_cut_at_a_cap() -> None:
+    # As above, but f and its bounds are cut at 3: at 5 f is between 2 and 3, and halfway is 2.5. At
+    # 4 f is (3 + 4) / 2 = 3.5, and at least (0 + 3) / 2. So the reach falls to 0.75.
+    cloud = np.array([[0.0], [0.0], [1.0], [9.0], [10.0], [10.0]])
+    settings: dict[str, Any] = {"resolution": 11, "box": ([0], [10]), "homology_dimensions": (0,)}
+    model, whole = fitted(2, q=1, cap=3.0, **settings), fitted(2, q=1, **settings)
+    assert np.array_equal(model.field([cloud]), np.minimum(whole.field([cloud]), 3.0))
+    for own, other in zip(
+        model.field_bounds([cloud], 1), whole.field_bounds([cloud], 1), strict=True
+    ):
+        assert np.array_equal(own, np.minimum(other, 3.0))
+    assert model.transform([cloud]).diagram(0, 0).tolist() == [[0, 3]]
+    ball = model.bounds_points([cloud], 1)
+    assert ball.reach[0].tolist() == [math.nextafter(0.75, 1)]
+    moved = model.transform([np.vstack([cloud, [[5.0]]])]).diagram(0, 0)
+    assert bottleneck(ball.diagrams.diagram(0, 0), moved) <= 0.75
+
+
 def test_a_ball_needs_enough_points() -> None:
     model = fitted(3)
     clouds = [np.ones((n, 2)) for n in (9, 4, 3)]
@@ -641,6 +659,8 @@ def test_fit_comes_first() -> None:
         ({"k": 0.1}, "k=0.1: expected a number of points"),
         ({"k": 5}, "X[1] has 4 points, fewer than k=5 that are to be averaged"),
         ({"q": 3}, "q=3: expected 1 or 2"),
+        ({"cap": 0.0}, "cap=0.0: expected a finite number above 0, or None."),
+        ({"cap": np.nan}, "cap=nan: expected a finite number above 0, or None."),
         ({"q": "2"}, "q='2': expected 1 or 2"),
         ({"resolution": 1}, "resolution=1: expected an integer, 2 or more"),
         ({"resolution": 10**4}, "resolution=10000 makes a grid of 10000^2 vertices in R^2"),
