@@ -10,7 +10,7 @@ Models:
 - "alpha": H1 of alpha, stable ranks. Deletion by Hausdorff distance and boxes (D6); for added
   points there is no certificate, which is asserted.
 - "measure": H1 of the distance to measure of the 60 nearest points on a grid of 20 × 20, cut at
-  0.25, stable ranks, and the exact bounds of changed points (D5).
+  0.2, stable ranks, and the exact bounds of changed points (D5).
 - "votes": 60 hashed sub-clouds of about ten points, on which an alpha pipeline (H0 and H1) votes;
   the certificate by votes alone.
 
@@ -54,7 +54,7 @@ ATTACKED_COUNTS = (1, 3, 10)
 SEEDS = (1, 2, 3)
 N_RANKS = 4
 NETWORK: dict[str, Any] = {"hidden": (32, 32), "max_epochs": 40, "temperature": 1.0}
-MEASURE: dict[str, Any] = {"k": 60, "resolution": 20, "box": ((0, 0), (1, 1)), "cap": 0.25}
+MEASURE: dict[str, Any] = {"k": 60, "resolution": 20, "box": ((0, 0), (1, 1)), "cap": 0.2}
 BASE: dict[str, Any] = {"max_epochs": 10, "temperature": 20.0}
 
 
