@@ -449,8 +449,8 @@ def test_a_ball_of_points_is_attained() -> None:
 
 
 def test_values_are_cut_at_a_cap() -> None:
-    # As above, but f and its bounds are cut at 3: at 5 f is between 2 and 3, and halfway is 2.5. At
-    # 4 f is (3 + 4) / 2 = 3.5, and at least (0 + 3) / 2. So the reach falls to 0.75.
+    # As above, but f and its bounds are cut at 3: at 5 f is between 2 and 3, halfway is 2.5. At 3 it
+    # is between (0 + 2) / 2 and (3 + 3) / 2, which is now the widest: the reach falls to 1.
     cloud = np.array([[0.0], [0.0], [1.0], [9.0], [10.0], [10.0]])
     settings: dict[str, Any] = {"resolution": 11, "box": ([0], [10]), "homology_dimensions": (0,)}
     model, whole = fitted(2, q=1, cap=3.0, **settings), fitted(2, q=1, **settings)
@@ -461,9 +461,9 @@ def test_values_are_cut_at_a_cap() -> None:
         assert np.array_equal(own, np.minimum(other, 3.0))
     assert model.transform([cloud]).diagram(0, 0).tolist() == [[0, 3]]
     ball = model.bounds_points([cloud], 1)
-    assert ball.reach[0].tolist() == [math.nextafter(0.75, 1)]
+    assert ball.reach[0].tolist() == [math.nextafter(1, 2)]
     moved = model.transform([np.vstack([cloud, [[5.0]]])]).diagram(0, 0)
-    assert bottleneck(ball.diagrams.diagram(0, 0), moved) <= 0.75
+    assert bottleneck(ball.diagrams.diagram(0, 0), moved) <= 1
 
 
 def test_a_ball_needs_enough_points() -> None:
