@@ -449,7 +449,7 @@ def test_a_ball_of_points_is_attained() -> None:
 
 
 def test_values_are_cut_at_a_cap() -> None:
-    # As above, but f and its bounds are cut at 3: at 5 f is between 2 and 3, halfway is 2.5. At 3 it
+    # As above, but f and its bounds are cut at 3: at 5 f is between 2 and 3, halfway is 2.5. At 3 f
     # is between (0 + 2) / 2 and (3 + 3) / 2, which is now the widest: the reach falls to 1.
     cloud = np.array([[0.0], [0.0], [1.0], [9.0], [10.0], [10.0]])
     settings: dict[str, Any] = {"resolution": 11, "box": ([0], [10]), "homology_dimensions": (0,)}
