@@ -17,8 +17,8 @@ Models:
 Attacked accuracy is what a gradient-free search leaves of some of the test clouds; certified <=
 attacked <= clean is asserted cloud by cloud.
 
-Command: ``python -m benchmarks.points [--quick]``, about five minutes on one core; ``--quick``
-(half a minute, one seed, small data) prints and writes nothing.
+Command: ``python -m benchmarks.points [--quick]``, about five minutes of one core; ``--quick``
+(a minute, one seed, small data) prints and writes nothing.
 """
 
 from __future__ import annotations
