@@ -119,6 +119,8 @@ def plot_certified_accuracy(
     certificates.certified_accuracy(labels, 0.0)  # checks y
     right = certificates.prediction == labels
     steps = np.unique(np.concatenate([[0.0], certificates.radius[right]]))
+    if certificates.closed:  # numbers of points: a step at each, not only where a radius is
+        steps = np.arange(0.0, steps[-1] + 2)
     attack_at = np.empty(0) if attacked is None else np.asarray(attacked[0], dtype=np.float64)
     farthest = max(steps[-1] * 1.05, attack_at.max(initial=0.0))
     style = {"color": BLUE, **style}

@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 
 from stablerank.attack.adversary import Adversary
+from stablerank.attack.changed_points import CountingAdversary
 from stablerank.attack.diagrams import DiagramAdversary
 from stablerank.attack.judge import Judge
 from stablerank.attack.matrices import MatrixAdversary
 from stablerank.attack.points import FrobeniusAdversary, HausdorffAdversary, PointAdversary
 from stablerank.attack.result import AttackResult
-from stablerank.certify.threats import DIAGRAM_THREATS, threat_space
+from stablerank.certify.threats import COUNTING_THREATS, DIAGRAM_THREATS, threat_space
 
 
 class Attack(ABC):
@@ -149,6 +150,8 @@ def _make_adversary(threat: str, p: float | None, q: float | None) -> Adversary:
         return MatrixAdversary()
     if threat == "hausdorff":
         return HausdorffAdversary()
+    if threat in COUNTING_THREATS:
+        return CountingAdversary(deletions_only=threat == "deletion")
     if threat == "per_coordinate":
         return PointAdversary(np.inf)
     if threat == "per_point":

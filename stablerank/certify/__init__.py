@@ -3,5 +3,6 @@
 from stablerank.certify.certificate import Certificates
 from stablerank.certify.pipeline import certify, stability_chain
 from stablerank.certify.threats import threat_space
+from stablerank.certify.votes import HashedVotes
 
-__all__ = ["Certificates", "certify", "stability_chain", "threat_space"]
+__all__ = ["Certificates", "HashedVotes", "certify", "stability_chain", "threat_space"]

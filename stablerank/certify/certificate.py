@@ -22,7 +22,8 @@ class Certificates:
     """Certified radii of many clouds.
 
     The claim for cloud i: every input that the adversary can make of it with less than
-    ``radius[i]`` gets the same predicted class. A radius of 0 claims nothing.
+    ``radius[i]`` gets the same predicted class. A radius of 0 claims nothing. Where the radius
+    counts points the claim is closed: it is about ``radius[i]`` points as well.
 
     Parameters
     ----------
@@ -43,7 +44,9 @@ class Certificates:
         Which certificate was asked for, as in :func:`stablerank.certify`.
     route : ndarray of shape (n_clouds,) of str, optional
         Which way gave each radius: ``"global"`` is by the product of constants, ``"interval"`` and
-        ``"linear"`` by boxes. By default `method` for all.
+        ``"linear"`` by boxes, ``"votes"`` by counting votes. By default `method` for all.
+    closed : bool, default=False
+        Whether what the adversary makes with exactly the radius is covered too.
     """
 
     radius: NDArray[np.float64]
@@ -54,6 +57,7 @@ class Certificates:
     chain: StabilityChain | None = field(repr=False)
     method: str = "global"
     route: NDArray[np.str_] | None = None
+    closed: bool = False
 
     def __post_init__(self) -> None:
         if self.route is None:
@@ -71,7 +75,8 @@ class Certificates:
         y : array-like of shape (n_clouds,)
             True labels.
         epsilon : float or array-like of float
-            Not negative, in `unit`. A cloud counts when its radius is larger.
+            Not negative, in `unit`. A cloud counts when its radius is larger, or, if `closed`, when
+            it is as large.
 
         Returns
         -------
@@ -94,7 +99,9 @@ class Certificates:
         if not (sizes >= 0).all():
             raise ValueError(f"epsilon={epsilon!r}: expected numbers >= 0.")
         right = self.prediction == labels
-        shares = (right & (self.radius > sizes[..., None])).mean(axis=-1)
+        limits = sizes[..., None]
+        covered = self.radius >= limits if self.closed else self.radius > limits
+        shares = (right & covered).mean(axis=-1)
         return float(shares) if sizes.ndim == 0 else shares
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,6 +114,7 @@ class Certificates:
             "margin": self.margin.tolist(),
             "prediction": self.prediction.tolist(),
             "route": np.asarray(self.route).tolist(),
+            "closed": self.closed,
             "chain": None if self.chain is None else self.chain.to_list(),
         }
 
@@ -153,6 +161,7 @@ class Certificates:
             self.chain,
             self.method,
             np.atleast_1d(np.asarray(self.route)[index]),
+            self.closed,
         )
 
     def __str__(self) -> str:

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from stablerank.certify.boxes import largest_sizes
 from stablerank.certify.certificate import Certificates
+from stablerank.certify.counts import certify_counts, certify_votes
 from stablerank.certify.inputs import StudiedInputs, study
 from stablerank.certify.margins import margin_radii
-from stablerank.certify.threats import DIAGRAM_THREATS, threat_space
+from stablerank.certify.threats import COUNTING_THREATS, DIAGRAM_THREATS, threat_space
+from stablerank.certify.votes import HashedVotes
 from stablerank.diagrams.batch import DiagramBatch
 from stablerank.diagrams.cloud_diagrams import CloudDiagrams
 from stablerank.diagrams.shards import DiagramShards
@@ -45,8 +47,9 @@ def certify(
 
     Parameters
     ----------
-    pipeline : StableRankClassifier, sklearn Pipeline or LipschitzClassifier
+    pipeline : StableRankClassifier, sklearn Pipeline, LipschitzClassifier or HashedVotes
         Fitted. Every step has ``stability(source)``; the last one is a classifier with logits.
+        :class:`HashedVotes` stands alone, around any classifier of clouds.
     X : list of clouds, CloudDiagrams, DiagramShards or DiagramBatch
         Clouds for the threats against points, or what the very persistence of this pipeline has
         made of them: :class:`~stablerank.diagrams.CloudDiagrams`, or shards, which are certified
@@ -56,8 +59,9 @@ def certify(
         What the adversary may do. ``"per_point"``: move every point by at most the radius in ℓ2;
         ``"hausdorff"``: hand in any cloud within that Hausdorff distance; ``"per_coordinate"``:
         move every coordinate by at most the radius; ``"sup"``: change every entry of a
-        dissimilarity matrix; ``"bottleneck"``, ``"wasserstein"``: change the diagrams, in each
-        homology dimension by at most that distance.
+        dissimilarity matrix; ``"deletion"``: delete as many points as the radius says;
+        ``"points"``: add, delete or replace as many; ``"bottleneck"``, ``"wasserstein"``: change
+        the diagrams, in each homology dimension by at most that distance.
     p, q : float, optional
         Exponent and ground norm of ``"wasserstein"``.
     method : {"best", "global", "interval", "linear"}, default="best"
@@ -104,6 +108,8 @@ def certify(
         )
     stages = pipeline_stages(pipeline)
     space, unit = threat_space(threat, p, q)
+    if isinstance(stages[0], HashedVotes):
+        return certify_votes(stages[0], X, threat=threat)
     stages = _matching_stages(stages, X, threat)
     *before, classifier = stages
     _require(classifier, "logits")
@@ -112,6 +118,8 @@ def certify(
             f"{type(classifier).__name__} takes vectors, and no threat changes these: certify the "
             f"pipeline from the inputs on."
         )
+    if threat in COUNTING_THREATS:
+        return certify_counts(stages, X, threat=threat, method=method, certify=certify)
     studied = study(before, X, space)
     logits = classifier.logits(studied.vectors)
     routes = _routes(studied, classifier, space, logits, method)

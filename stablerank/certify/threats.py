@@ -21,6 +21,12 @@ POINT_THREATS = {
     "frobenius": (FROBENIUS, "ℓ2 norm of the displacements of all points together"),
     "sup": (SUP, "change of every entry of the dissimilarity matrix"),
 }
+COUNTING_THREATS = {
+    "deletion": "deleted points: any of them, as many as the radius or fewer",
+    "points": "points added, deleted or replaced: as many in all as the radius or fewer, anywhere",
+}
+"""Their radius is a number of points, and is attained: radius k is about any k points."""
+
 DIAGRAM_THREATS = ("bottleneck", "wasserstein")
 
 
@@ -31,7 +37,8 @@ def threat_space(threat: str, p: float | None = None, q: float | None = None) ->
     ----------
     threat : str
         One of ``"per_point"``, ``"hausdorff"``, ``"per_coordinate"``,
-        ``"frobenius"``, ``"sup"``, ``"bottleneck"``, ``"wasserstein"``.
+        ``"frobenius"``, ``"sup"``, ``"deletion"``, ``"points"``, ``"bottleneck"``,
+        ``"wasserstein"``.
     p, q : float, optional
         Exponent and ground norm, for ``"wasserstein"``, which needs both, and for nothing else.
 
@@ -56,10 +63,11 @@ def threat_space(threat: str, p: float | None = None, q: float | None = None) ->
         raise ValueError(f'p and q belong to threat="wasserstein", not to threat={threat!r}.')
     if threat == "bottleneck":
         return BOTTLENECK, "bottleneck distance between diagrams, in the filtration's unit"
+    if threat in COUNTING_THREATS:
+        return Space("points", threat), COUNTING_THREATS[threat]
     if threat not in POINT_THREATS:
-        raise ValueError(
-            f"threat={threat!r}: expected one of {[*POINT_THREATS, *DIAGRAM_THREATS]}."
-        )
+        known = [*POINT_THREATS, *COUNTING_THREATS, *DIAGRAM_THREATS]
+        raise ValueError(f"threat={threat!r}: expected one of {known}.")
     return POINT_THREATS[threat]
 
 

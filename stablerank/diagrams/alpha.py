@@ -83,6 +83,8 @@ class AlphaPersistence(Filtration):
     (array([2. , 1.5, 1.5]), array([[2. , 2.5]]))
     """
 
+    delayed_by_deletion = True
+
     def __init__(
         self,
         homology_dimensions: Sequence[int] = (0, 1),

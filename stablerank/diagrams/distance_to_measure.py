@@ -61,6 +61,9 @@ class DistanceToMeasurePersistence(Filtration):
     periodic : bool, default=False
         Opposite sides of the box, which must be given, are glued: the grid and the distances are
         those of a flat torus, and points outside are wrapped into it.
+    cap : float, optional
+        Values above are cut: f is min(f, cap). Where f is large it moves most when points are
+        changed, so with a cap a little above the deaths that matter more changes are certified.
     homology_dimensions : tuple of int, default=(0, 1)
         Each below the dimension d of the space.
     n_jobs : int, optional
@@ -112,6 +115,7 @@ class DistanceToMeasurePersistence(Filtration):
         resolution: int = 24,
         box: Any = None,
         periodic: bool = False,
+        cap: float | None = None,
         homology_dimensions: Sequence[int] = (0, 1),
         n_jobs: int | None = None,
     ) -> None:
@@ -120,6 +124,7 @@ class DistanceToMeasurePersistence(Filtration):
         self.resolution = resolution
         self.box = box
         self.periodic = periodic
+        self.cap = cap
         self.homology_dimensions = homology_dimensions
         self.n_jobs = n_jobs
 
@@ -261,6 +266,11 @@ class DistanceToMeasurePersistence(Filtration):
             }
         )
 
+    @property
+    def fewest_points(self) -> int:
+        """k: clouds of fewer points have no distance to measure."""
+        return self.k
+
     def bounds_points(
         self, X: Any, n_changes: int, *, threat: Literal["points", "deletion"] = "points"
     ) -> DiagramBall:
@@ -276,7 +286,10 @@ class DistanceToMeasurePersistence(Filtration):
         Returns
         -------
         DiagramBall
-            Its reach is the largest move at any vertex (D4), the same in every dimension.
+            Around the diagram of the field halfway between the two of :meth:`field_bounds`. Its
+            reach is the largest distance from there at any vertex (D4), the same in every
+            dimension: half of it around the cloud's own diagram would not do, since f moves more to
+            one side than to the other.
 
         Raises
         ------
@@ -284,7 +297,7 @@ class DistanceToMeasurePersistence(Filtration):
             If a cloud is so small that nothing bounds its f; the message names it.
         """
         clouds = self._checked(X)
-        lower, fields, upper = self._field_and_bounds(clouds, n_changes, threat)
+        lower, _, upper = self._field_and_bounds(clouds, n_changes, threat)
         small = np.flatnonzero(np.isinf(upper.reshape(len(clouds), -1)).any(axis=1))
         if small.size:
             raise StabilityError(
@@ -292,6 +305,7 @@ class DistanceToMeasurePersistence(Filtration):
                 f"replaced fewer than k={self.k} are left, and the others may be anywhere. It "
                 f"takes at least k + n_changes = {self.k + n_changes} points."
             )
+        fields = lower + (upper - lower) / 2
         moves = np.maximum(upper - fields, fields - lower).reshape(len(clouds), -1).max(axis=1)
         reach = np.where(moves > 0, np.nextafter(moves, np.inf), 0.0)
         bars: list[dict[int, Diagram]] = map_chunks(
@@ -346,6 +360,8 @@ class DistanceToMeasurePersistence(Filtration):
             raise ValueError(f"q={self.q!r}: expected 1 or 2.")
         if not is_integer(self.resolution) or self.resolution < 2:
             raise ValueError(f"resolution={self.resolution!r}: expected an integer, 2 or more.")
+        if self.cap is not None and not 0 < self.cap < np.inf:  # NaN fails this too
+            raise ValueError(f"cap={self.cap!r}: expected a finite number above 0, or None.")
         if not isinstance(self.periodic, (bool, np.bool_)):
             raise ValueError(f"periodic={self.periodic!r}: expected True or False.")
         if self.periodic and self.box is None:
@@ -407,7 +423,7 @@ class DistanceToMeasurePersistence(Filtration):
 
     def _fields(self, clouds: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
         windows = np.tile([[[0, self.k]]], (len(clouds), 1, 1))
-        return list(self._grid(self.box_).power_means(clouds, windows, self.k, self.q)[:, 0])
+        return list(self._means(clouds, windows)[:, 0])
 
     def _changed_fields(
         self, clouds: Sequence[NDArray[np.float64]], n_changes: int, threat: str
@@ -420,7 +436,14 @@ class DistanceToMeasurePersistence(Filtration):
             else:
                 fewest, most = self.k, min(n_changes, len(cloud) - self.k)
             windows[i] = (0, fewest), (0, self.k), (most, most + self.k)
-        return list(self._grid(self.box_).power_means(clouds, windows, self.k, self.q))
+        return list(self._means(clouds, windows))
+
+    def _means(
+        self, clouds: Sequence[NDArray[np.float64]], windows: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Of each window of ranks the field, cut at the cap: 1-Lipschitz, monotone and exact."""
+        means = self._grid(self.box_).power_means(clouds, windows, self.k, self.q)
+        return means if self.cap is None else np.minimum(means, self.cap)
 
 
 def _inverse_root_up(k: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +14,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import Diagram, DiagramBatch
+from stablerank.diagrams.deletion import deletion_distances
 from stablerank.diagrams.workers import run_chunks
-from stablerank.stability import HAUSDORFF, Bound, Parallel, Space, StabilityError, multiply_up
+from stablerank.stability import (
+    BOTTLENECK,
+    HAUSDORFF,
+    Bound,
+    Parallel,
+    Space,
+    StabilityError,
+    multiply_up,
+)
 
 UNIT_ROUNDOFF = 2.0**-53
 
@@ -32,6 +41,10 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
     dimension_: int | None
     lowest_value: float = 0.0
     """Nothing is born before: 0 where values are distances."""
+    delayed_by_deletion: bool = False
+    """Whether leaving out points only makes simplices later: each at its time in the whole cloud or
+    after, none of the others; and the nearest point that is left takes the place of one left out.
+    """
 
     def fit(self, X: Any, y: Any = None) -> Any:
         """Check parameters and inputs, and remember the dimension of the space.
@@ -162,6 +175,77 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
             reach[dimension] = np.where(rounding > 0, np.nextafter(moved + rounding, np.inf), moved)
             metrics[dimension] = bound.target
         return DiagramBall(diagrams, reach, metrics, self.lowest_value)
+
+    @property
+    def fewest_points(self) -> int:
+        """Clouds of fewer points have no diagrams: an adversary who leaves fewer hands in none."""
+        return 1
+
+    def bounds_points(
+        self, X: Any, n_changes: int, *, threat: Literal["points", "deletion"] = "points"
+    ) -> DiagramBall:
+        """All diagrams, as computed, of the clouds in which some points are changed.
+
+        Parameters
+        ----------
+        X : list of ndarray of shape (n_points, d), or ndarray of shape (n_clouds, n_points, d)
+            The clouds.
+        n_changes : int
+            How many points the adversary may change, below the number of points of each cloud.
+        threat : {"points", "deletion"}, default="points"
+            "points": points are added, deleted or replaced; new ones may lie anywhere. "deletion":
+            points are deleted.
+
+        Returns
+        -------
+        DiagramBall
+
+        Raises
+        ------
+        StabilityError
+            Under "points", unless a filtration overrides this: one point that is added far away
+            moves a cloud by any Hausdorff distance. Under "deletion", if there is no constant from
+            Hausdorff distance.
+
+        Notes
+        -----
+        D6: deletion moves X to an X′ within h = :func:`deletion_distances` in Hausdorff distance.
+        If the filtration is `delayed_by_deletion`, with c its constant, the diagrams are in a ball
+        of half the size, c h / 2, around that of X with all its bars c h / 2 later: X′ at r maps
+        into X at r, and X at r into X′ at r + c h, with compositions that are inclusions up to
+        homotopy; seen from X, delayed by c h / 2, that is an interleaving by c h / 2. Ordered
+        deaths of H0 are as in D3.
+        """
+        if threat == "points":
+            raise StabilityError(
+                f"{type(self).__name__} knows no bound for points that are added: a single one far "
+                f"away moves the cloud by any Hausdorff distance. Use DistanceToMeasurePersistence "
+                f'in its place, HashedVotes around the pipeline, or threat="deletion".'
+            )
+        self.stability(HAUSDORFF)  # images and matrices, which have no points, are told so
+        clouds = self._check(X, self.dimension_)
+        sizes = [deletion_distances(cloud, n_changes) for cloud in clouds]
+        epsilon = [float(distances[-1]) if n_changes else 0.0 for distances in sizes]
+        whole = self.bounds(X, epsilon, source=HAUSDORFF)
+        return self._delayed(whole, X, np.array(epsilon)) if self.delayed_by_deletion else whole
+
+    def _delayed(self, whole: DiagramBall, X: Any, epsilon: NDArray[np.float64]) -> DiagramBall:
+        """The ball of half the size around later bars, where births move."""
+        diagrams, largest = whole.diagrams, self.largest_values(X)
+        half = self.ball(diagrams, largest, epsilon / 2, source=HAUSDORFF)
+        bars, reach = dict(diagrams.bars), dict(whole.reach)
+        for name, bound in self.stability(HAUSDORFF).branches.items():
+            dimension = int(name[1:])
+            if bound.target != BOTTLENECK:
+                continue
+            delay = multiply_up(epsilon / 2, bound.constant)
+            later = diagrams.bars[dimension] + np.repeat(delay, diagrams.n_bars(dimension))[:, None]
+            bars[dimension] = later
+            rounding = 2 * UNIT_ROUNDOFF * (largest + delay)  # of this sum
+            reach[dimension] = np.nextafter(half.reach[dimension] + rounding, np.inf)
+        return DiagramBall(
+            DiagramBatch(bars, diagrams.offsets), reach, whole.metrics, self.lowest_value
+        )
 
     @abstractmethod
     def relative_rounding(self) -> float:

@@ -77,6 +77,8 @@ class RipsPersistence(Filtration):
     (array([4., 3., 3.]), array([[4., 5.]]))
     """
 
+    delayed_by_deletion = True
+
     def __init__(
         self,
         homology_dimensions: Sequence[int] = (0, 1),

@@ -420,7 +420,6 @@ def test_balls_hold_what_changed_points_bring_about(
         if threat == "points" and not model.periodic and len(cloud) < model.k + r:
             continue
         ball = model.bounds_points([cloud], r, threat=threat)
-        assert ball.diagrams == model.transform([cloud])
         assert ball.lowest == 0
         moved = model.transform(changed)
         for k in share:
@@ -435,16 +434,36 @@ def test_balls_hold_what_changed_points_bring_about(
 
 def test_a_ball_of_points_is_attained() -> None:
     # On the vertices 0, ..., 10, with k = 2 and q = 1: f(0) = f(10) = 0, and f(5) = (4 + 4) / 2, so
-    # the bar is [0, 4]. A point added at 5 makes f(5) = (0 + 4) / 2 = 2, f(4) = (1 + 3) / 2 = 2 and
-    # f(3) = (2 + 2) / 2 = 2: it becomes [0, 2]. Nothing moves f further at any vertex.
+    # the bar is [0, 4]. One change makes f(0) at most (0 + 1) / 2, and f(5) something between
+    # (0 + 4) / 2 = 2 and (4 + 5) / 2 = 4.5: halfway are 0.25 and 3.25, and nowhere it is farther
+    # than 1.25 to the ends. A point added at 5 makes f(4) = (1 + 3) / 2 = 2 and f(3) = (2 + 2) / 2
+    # = 2 as well: the bar becomes [0, 2].
     cloud = np.array([[0.0], [0.0], [1.0], [9.0], [10.0], [10.0]])
     model = fitted(2, q=1, resolution=11, box=([0], [10]), homology_dimensions=(0,))
     ball = model.bounds_points([cloud], 1)
     moved = model.transform([np.vstack([cloud, [[5.0]]])])
-    assert ball.diagrams.diagram(0, 0)[0].tolist() == [0, 4]
+    assert ball.diagrams.diagram(0, 0)[0].tolist() == [0.25, 3.25]
     assert moved.diagram(0, 0)[0].tolist() == [0, 2]
-    assert bottleneck(ball.diagrams.diagram(0, 0), moved.diagram(0, 0)) == 2
-    assert ball.reach[0].tolist() == [math.nextafter(2, 3)]
+    assert bottleneck(ball.diagrams.diagram(0, 0), moved.diagram(0, 0)) == 1.25
+    assert ball.reach[0].tolist() == [math.nextafter(1.25, 2)]
+
+
+def test_values_are_cut_at_a_cap() -> None:
+    # As above, but f and its bounds are cut at 3: at 5 f is between 2 and 3, halfway is 2.5. At 3 f
+    # is between (0 + 2) / 2 and (3 + 3) / 2, which is now the widest: the reach falls to 1.
+    cloud = np.array([[0.0], [0.0], [1.0], [9.0], [10.0], [10.0]])
+    settings: dict[str, Any] = {"resolution": 11, "box": ([0], [10]), "homology_dimensions": (0,)}
+    model, whole = fitted(2, q=1, cap=3.0, **settings), fitted(2, q=1, **settings)
+    assert np.array_equal(model.field([cloud]), np.minimum(whole.field([cloud]), 3.0))
+    for own, other in zip(
+        model.field_bounds([cloud], 1), whole.field_bounds([cloud], 1), strict=True
+    ):
+        assert np.array_equal(own, np.minimum(other, 3.0))
+    assert model.transform([cloud]).diagram(0, 0).tolist() == [[0, 3]]
+    ball = model.bounds_points([cloud], 1)
+    assert ball.reach[0].tolist() == [math.nextafter(1, 2)]
+    moved = model.transform([np.vstack([cloud, [[5.0]]])]).diagram(0, 0)
+    assert bottleneck(ball.diagrams.diagram(0, 0), moved) <= 1
 
 
 def test_a_ball_needs_enough_points() -> None:
@@ -640,6 +659,8 @@ def test_fit_comes_first() -> None:
         ({"k": 0.1}, "k=0.1: expected a number of points"),
         ({"k": 5}, "X[1] has 4 points, fewer than k=5 that are to be averaged"),
         ({"q": 3}, "q=3: expected 1 or 2"),
+        ({"cap": 0.0}, "cap=0.0: expected a finite number above 0, or None."),
+        ({"cap": np.nan}, "cap=nan: expected a finite number above 0, or None."),
         ({"q": "2"}, "q='2': expected 1 or 2"),
         ({"resolution": 1}, "resolution=1: expected an integer, 2 or more"),
         ({"resolution": 10**4}, "resolution=10000 makes a grid of 10000^2 vertices in R^2"),
