@@ -143,7 +143,18 @@ class LipschitzUnion(FeatureUnion):
     """
 
     def branches(self) -> list[tuple[str, list[Any]]]:
-        """The name and the stages of each branch."""
+        """The name and the stages of each branch.
+
+        Raises
+        ------
+        StabilityError
+            With `transformer_weights`: what a branch says would not be what comes out.
+        """
+        if self.transformer_weights:
+            raise StabilityError(
+                "LipschitzUnion has transformer_weights: leave them out, since the network divides "
+                "every coordinate by its own constant anyway."
+            )
         return [
             (name, pipeline_stages(stage))
             for name, stage in self.transformer_list
@@ -179,11 +190,6 @@ class LipschitzUnion(FeatureUnion):
         StabilityError
             If a branch has no constant from there.
         """
-        if self.transformer_weights:
-            raise StabilityError(
-                "LipschitzUnion has transformer_weights: leave them out, since the network divides "
-                "every coordinate by its own constant anyway."
-            )
         chains = {name: chain_of_stages(stages, source) for name, stages in self.branches()}
         return StabilityChain(Parallel(chains, joined=True))
 

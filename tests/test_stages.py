@@ -199,8 +199,10 @@ def test_refusals() -> None:
         union.stability(HAUSDORFF)  # the distance to measure has none
     assert union.stability(FROBENIUS).constant > 0
     weighted = clone(FILTRATIONS).set_params(transformer_weights={"alpha": 2.0}).fit(X)
-    with pytest.raises(StabilityError, match="transformer_weights"):
-        weighted.stability(PER_POINT)
+    # boxes used to forget the weights, and so certified another function
+    for refused in (weighted.stability, lambda space: study([weighted], X, space)):
+        with pytest.raises(StabilityError, match="transformer_weights"):
+            refused(PER_POINT)
     deep = LipschitzUnion([("a", make_pipeline(StableRank(), StableRank()))])
     with pytest.raises(StabilityError, match="is one vectorizer, got StableRank, StableRank"):
         deep.rounding(None, 0.0, np.zeros(1))

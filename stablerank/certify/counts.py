@@ -316,8 +316,6 @@ def _transform(stages: Sequence[Any], clouds: Any) -> Any:
             f"and one vectorizer, or a union of such pairs."
         )
     if union:
-        if stages[0].transformer_weights:
-            raise StabilityError("LipschitzUnion has transformer_weights: leave them out.")
         for _, own in stages[0].branches():
             _filtrations(own)
             if len(own) != 2:
