@@ -54,9 +54,9 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
     temperature : float, default=1.0
         Of the loss, in units of 1/epsilon: small values (0.3) for large certified radii, large
         values (20) for accuracy. The margin loss wants about 3.
-    offset : float, default=0.25
+    offset : float or sequence of float, default=0.25
         The radius that the margin loss and the offset loss ask for, in units of epsilon. The
-        offset loss wants 1.
+        offset loss wants 1; the margin loss takes several radii as well.
     clean_weight : float, default=0.0
         What the box loss gives to the logits themselves, from 0 (certified accuracy at epsilon)
         to 1 (clean accuracy).
@@ -116,7 +116,7 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         epsilon: float | None = None,
         loss: Literal["cross-entropy", "margin", "offset", "box"] = "cross-entropy",
         temperature: float = 1.0,
-        offset: float = 0.25,
+        offset: float | Sequence[float] = 0.25,
         clean_weight: float = 0.0,
         hidden: Sequence[int] = (128, 128, 128),
         layer: str = "linf",
@@ -309,9 +309,11 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
     def _criterion(self) -> dict[str, Any]:
         settings: dict[str, Any] = {"criterion__temperature": float(self.temperature)}
         if self.loss == "margin":
-            settings.update(criterion=CertifiedMarginLoss, criterion__offset=float(self.offset))
+            settings.update(criterion=CertifiedMarginLoss, criterion__offset=self._offsets())
         elif self.loss == "offset":
-            settings.update(criterion=OffsetCrossEntropy, criterion__offset=float(self.offset))
+            settings.update(
+                criterion=OffsetCrossEntropy, criterion__offset=float(self._offsets()[0])
+            )
         elif self.loss == "box":
             settings.update(
                 criterion=BoxCrossEntropy, criterion__clean_weight=float(self.clean_weight)
@@ -319,6 +321,10 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         else:
             settings.update(criterion=TemperatureCrossEntropy)
         return settings
+
+    def _offsets(self) -> tuple[Any, ...]:
+        offset = self.offset
+        return tuple(offset) if isinstance(offset, (list, tuple, np.ndarray)) else (offset,)
 
     def _check_boxes(
         self, X: NDArray[np.float64], lower: Any, upper: Any
@@ -387,8 +393,12 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
                 raise ValueError(
                     f"{name}={getattr(self, name)!r}: expected a positive finite number."
                 )
-        if not (_is_positive(self.offset) or (_is_real(self.offset) and self.offset == 0)):
-            raise ValueError(f"offset={self.offset!r}: expected a finite number >= 0.")
+        several = self.loss == "margin"
+        if not all(_is_real(one) and 0 <= one < math.inf for one in self._offsets()) or not (
+            1 <= len(self._offsets()) <= (math.inf if several else 1)
+        ):
+            expected = "a finite number >= 0" + (", or several" if several else "")
+            raise ValueError(f"offset={self.offset!r}: expected {expected}.")
         if not (_is_real(self.clean_weight) and 0 <= self.clean_weight <= 1):
             raise ValueError(f"clean_weight={self.clean_weight!r}: expected a number from 0 to 1.")
         for name in ("max_epochs", "batch_size"):

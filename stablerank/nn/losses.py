@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -83,8 +84,9 @@ class CertifiedMarginLoss(RampedLoss):
     temperature : float, default=3.0
         τ > 0, in units of 1/ε when the network's input is in units of ε. Small values reach out
         for large radii, large values come near the 0–1 loss.
-    offset : float, default=0.25
-        The radius to be certified, in units of ε.
+    offset : float or sequence of float, default=0.25
+        The radius to be certified, in units of ε; or several radii, and the loss is the mean over
+        them, so that samples beyond the reach of the largest still count at the smaller ones.
 
     Attributes
     ----------
@@ -94,7 +96,7 @@ class CertifiedMarginLoss(RampedLoss):
     Raises
     ------
     ValueError
-        If τ is not positive and finite, or the offset is not finite or negative.
+        If τ is not positive and finite, or an offset is not finite or negative.
 
     Examples
     --------
@@ -105,10 +107,13 @@ class CertifiedMarginLoss(RampedLoss):
     tensor(0.5000)
     """
 
-    def __init__(self, temperature: float = 3.0, offset: float = 0.25) -> None:
+    def __init__(self, temperature: float = 3.0, offset: float | Sequence[float] = 0.25) -> None:
         super().__init__(temperature)
-        _check_offset(offset)
-        self.offset = offset
+        self.offsets = tuple(offset) if isinstance(offset, Sequence) else (offset,)
+        if not self.offsets:
+            raise ValueError("offset=(): expected a radius, or several.")
+        for one in self.offsets:
+            _check_offset(one)
 
     def forward(self, logits: Tensor, target: Tensor, head: Tensor) -> Tensor:
         """The mean loss.
@@ -127,7 +132,8 @@ class CertifiedMarginLoss(RampedLoss):
         """
         radius = certified_radii(logits, target, head)
         s = self.progress
-        loss = s * torch.sigmoid(-self.temperature * (radius - s * self.offset))
+        counts = [torch.sigmoid(-self.temperature * (radius - s * one)) for one in self.offsets]
+        loss = s * torch.stack(counts).mean(dim=0)
         if s < 1:
             loss = loss + (1 - s) * nn.functional.softplus(-self.temperature * radius)
         return loss.mean()

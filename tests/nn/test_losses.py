@@ -140,7 +140,7 @@ def test_ties_have_radius_0() -> None:
 
 def test_full_progress_is_where_a_loss_stands_that_nobody_ramps() -> None:
     assert CertifiedMarginLoss().progress == 1.0
-    assert (CertifiedMarginLoss().temperature, CertifiedMarginLoss().offset) == (3.0, 0.25)
+    assert (CertifiedMarginLoss().temperature, CertifiedMarginLoss().offsets) == (3.0, (0.25,))
     assert TemperatureCrossEntropy().temperature == 1.0
 
 
@@ -296,3 +296,17 @@ def test_offsets_out_of_range(offset: float) -> None:
 def test_weights_out_of_range(weight: float) -> None:
     with pytest.raises(ValueError, match=f"clean_weight={weight!r}: expected a number from 0 to 1"):
         BoxCrossEntropy(1.0, weight)
+
+
+def test_several_offsets_are_averaged() -> None:
+    head = torch.tensor([[0.5], [-0.5]])
+    logits, target = torch.tensor([[2.0, 0.5], [0.0, 1.0]]), torch.tensor([0, 0])
+    one = [CertifiedMarginLoss(2.0, offset)(logits, target, head) for offset in (0.5, 1.0, 2.0)]
+    several = CertifiedMarginLoss(2.0, (0.5, 1.0, 2.0))(logits, target, head)
+    torch.testing.assert_close(several, torch.stack(one).mean())
+    # by hand: radii 1.5 and -1, sigmoid(2 (1 - r)) for the offset 1
+    by_hand = (1 / (1 + math.exp(1.0)) + 1 / (1 + math.exp(-4.0))) / 2
+    assert one[1].item() == pytest.approx(by_hand, rel=1e-6)
+    for offset in ((), (0.5, -1.0), (math.nan,)):
+        with pytest.raises(ValueError, match="offset"):
+            CertifiedMarginLoss(2.0, offset)
