@@ -181,6 +181,30 @@ class DiagramBatch:
         out[slots] = self.bars[dimension][rows[slots]]
         return out
 
+    def padded_lengths(self, dimension: int, n_bars: int) -> NDArray[np.float64]:
+        """Deaths less births of the longest `n_bars` bars, longest first, padded with zeros.
+
+        Parameters
+        ----------
+        dimension : int
+            Homology dimension.
+        n_bars : int
+            Width.
+
+        Returns
+        -------
+        ndarray of shape (n_clouds, n_bars), float64
+        """
+        counts, bars = self.n_bars(dimension), self.bars[dimension]
+        lengths = bars[:, 1] - bars[:, 0]
+        out = np.zeros((self._n_clouds, n_bars))
+        slots = np.arange(n_bars) < counts[:, None]
+        if counts.max(initial=0) > n_bars:
+            kept = np.arange(len(bars)) - np.repeat(self.offsets[dimension][:-1], counts) < n_bars
+            lengths = lengths[kept]
+        out[slots] = lengths
+        return out
+
     def to_tensor(self, dimension: int, n_bars: int | None = None) -> Any:
         """:meth:`padded` as a float64 torch tensor."""
         import torch

@@ -206,8 +206,7 @@ class StableRank(TransformerMixin, BaseEstimator):
         vectors = []
         for dimension, n_ranks in self.n_ranks_.items():
             if self.p == math.inf and type(contour) is StandardContour:
-                longest = batch.padded(dimension, n_ranks)  # batches keep bars longest first
-                vectors.append(longest[..., 1] - longest[..., 0])
+                vectors.append(batch.padded_lengths(dimension, n_ranks))  # in order already
                 continue
             out = np.empty((len(batch), n_ranks))
             for clouds in blocks(batch, dimension):

@@ -479,3 +479,11 @@ def test_hostile_files_are_refused(content: bytes, tmp_path: Path) -> None:
 def test_a_missing_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         DiagramBatch.load(tmp_path / "nothing.npz")
+
+
+def test_padded_lengths_are_those_of_padded_bars() -> None:
+    batch = DiagramBatch.from_diagrams([{1: [[0, 2], [1, 4]]}, {1: []}, {1: [[1, 1.5]]}])
+    assert batch.padded_lengths(1, 2).tolist() == [[3, 2], [0, 0], [0.5, 0]]
+    for width in (0, 1, 2, 5):
+        bars = batch.padded(1, width)
+        assert np.array_equal(batch.padded_lengths(1, width), bars[..., 1] - bars[..., 0])
