@@ -9,16 +9,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 
 from stablerank.attack.adversary import Adversary
 from stablerank.attack.changed_points import CountingAdversary
 from stablerank.attack.diagrams import DiagramAdversary
+from stablerank.attack.images import ImageAdversary
 from stablerank.attack.judge import Judge
 from stablerank.attack.matrices import MatrixAdversary
 from stablerank.attack.points import FrobeniusAdversary, HausdorffAdversary, PointAdversary
 from stablerank.attack.result import AttackResult
 from stablerank.certify.threats import COUNTING_THREATS, DIAGRAM_THREATS, threat_space
+from stablerank.diagrams import CubicalPersistence
+from stablerank.stages import LipschitzUnion, pipeline_stages
 
 
 class Attack(ABC):
@@ -105,7 +109,8 @@ def make_judge(
     """
     if not hasattr(pipeline, "predict"):
         raise TypeError(f"{type(pipeline).__name__} has no predict: there is nothing to attack.")
-    adversary = _make_adversary(threat, p, q)
+    images = threat == "sup" and _takes_images(pipeline)
+    adversary = ImageAdversary() if images else _make_adversary(threat, p, q)
     originals = adversary.check(X)
     labels = np.asarray(y)
     if labels.shape != (len(originals),):
@@ -159,6 +164,16 @@ def _make_adversary(threat: str, p: float | None, q: float | None) -> Adversary:
     if threat == "frobenius":
         return FrobeniusAdversary()
     raise ValueError(f"threat={threat!r}: there is no attack for it yet.")
+
+
+def _takes_images(pipeline: Any) -> bool:
+    """Whether the changed entries are pixels; they are those of dissimilarities otherwise."""
+    try:
+        first = pipeline_stages(pipeline)[0]
+    except NotFittedError:
+        return False
+    stages = [s[0] for _, s in first.branches()] if isinstance(first, LipschitzUnion) else [first]
+    return any(isinstance(stage, CubicalPersistence) for stage in stages)
 
 
 def _check_radius(radius: ArrayLike, n: int) -> NDArray[np.float64]:
