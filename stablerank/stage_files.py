@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from stablerank.diagrams import (
     AlphaPersistence,
+    CachedPersistence,
     CubicalPersistence,
     DiagramBatch,
     DistanceToMeasurePersistence,
@@ -49,7 +50,7 @@ _STAGE_KEYS = {"kind", "parameters", "fitted"}
 
 
 def plain_stage(stage: Any) -> dict[str, Any]:
-    """A stage, fitted or not, as plain data.
+    """A stage, fitted or not, as plain data; of a cache the filtration inside.
 
     Raises
     ------
@@ -63,6 +64,8 @@ def plain_stage(stage: Any) -> dict[str, Any]:
             for name, branch in parameters.pop("transformer_list")
         ]
         return {"kind": _UNION, "parameters": plain_parameters(parameters), "branches": branches}
+    if type(stage) is CachedPersistence:  # where it caches is no part of the model
+        return plain_stage(getattr(stage, "filtration_", stage.filtration))
     kinds = {**_FILTRATIONS, **_VECTORIZERS}
     kind = next((name for name, own in kinds.items() if type(stage) is own), None)
     if kind is None:

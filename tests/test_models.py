@@ -30,6 +30,7 @@ from skorch.dataset import ValidSplit
 
 from stablerank import (
     AlphaPersistence,
+    CachedPersistence,
     DistanceContour,
     DistanceToMeasurePersistence,
     HalfLengths,
@@ -176,6 +177,16 @@ def test_a_loaded_model_is_the_saved_one(settings: dict[str, Any], tmp_path: Pat
     loaded.save(tmp_path / "again.srn")
     again = (tmp_path / "again.srn").read_bytes()
     assert again == (tmp_path / "new folder" / "model.srn").read_bytes()
+
+
+def test_a_cache_is_saved_as_what_it_caches(tmp_path: Path) -> None:
+    # It used to be refused: a model of a grid search could not be saved.
+    saved = fit(persistence=CachedPersistence(AlphaPersistence((0,)), tmp_path / "cache"))
+    saved.save(tmp_path / "a")
+    loaded = load(tmp_path / "a")
+    assert type(loaded.pipeline_[0]) is AlphaPersistence
+    assert same(loaded.decision_function(X), saved.decision_function(X))
+    assert same(loaded.certify(X).radius, saved.certify(X).radius)
 
 
 def test_a_model_of_dissimilarities(tmp_path: Path) -> None:
