@@ -146,7 +146,7 @@ def run(
     seed: int,
     n_per_class: int = 1000,
     n_points: int = 1000,
-    n_attacked: int = 50,
+    n_attacked: int = 24,
     most_epochs: int = 1000,
 ) -> dict[str, dict[str, float]]:
     """One seed: data, split and training all follow from it."""
@@ -185,11 +185,11 @@ def run(
         for epsilon in EPSILONS:
             row[f"certified {epsilon:g}"] = certificates.certified_accuracy(y_test, epsilon)
         if name == "union, robust":
-            both = certify(pipeline, X_test[:300], threat="per_point", method="best")
+            both = certify(pipeline, X_test[:150], threat="per_point", method="best")
             for epsilon in EPSILONS:
-                for label, claims in (("global", certificates[:300]), ("best", both)):
-                    share = claims.certified_accuracy(y_test[:300], epsilon)
-                    row[f"certified {epsilon:g}, {label}, 300 clouds"] = share
+                for label, claims in (("global", certificates[:150]), ("best", both)):
+                    share = claims.certified_accuracy(y_test[:150], epsilon)
+                    row[f"certified {epsilon:g}, {label}, 150 clouds"] = share
         some = np.arange(min(n_attacked, len(test)))
         row["clean, attacked clouds"] = float(right[some].mean())
         for epsilon in EPSILONS:
@@ -200,7 +200,7 @@ def run(
                 threat="per_point",
                 radius=epsilon,
                 random_state=seed,
-                n_queries=60,
+                n_queries=40,
             )
             survived = ~result.success
             certified = right[some] & (certificates.radius[some] > epsilon)
