@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few orbits, two rounds, no file")
     arguments = parser.parse_args()
     started = time.time()
-    n_rounds, n_clouds, n_train = (2, 40, 50) if arguments.quick else (8, 100, 300)
+    n_rounds, n_clouds, n_train = (2, 40, 50) if arguments.quick else (5, 300, 200)
     table = run(n_rounds, n_clouds, n_train)
     for name, row in table["models"].items():
         for method, cost in row["methods"].items():
