@@ -47,7 +47,9 @@ class BarBoxes:
     births_move: bool
 
 
-def bar_boxes(ball: DiagramBall, dimension: int, clouds: slice) -> BarBoxes:
+def bar_boxes(
+    ball: DiagramBall, dimension: int, clouds: slice, longest: int | None = None
+) -> BarBoxes:
     """The boxes of the bars of some clouds in one homology dimension.
 
     Parameters
@@ -58,6 +60,10 @@ def bar_boxes(ball: DiagramBall, dimension: int, clouds: slice) -> BarBoxes:
         Homology dimension.
     clouds : slice
         Which clouds; of step 1.
+    longest : int, optional
+        Where births stay at 0, only so many bars of each cloud: those that die last. To the last
+        bit they have the largest values of whatever does not fall with the death, wherever in
+        their boxes all bars are. Where births move, all bars are kept.
 
     Returns
     -------
@@ -72,11 +78,11 @@ def bar_boxes(ball: DiagramBall, dimension: int, clouds: slice) -> BarBoxes:
     >>> boxes.births_low, boxes.births_high  # nothing is born before 0
     (tensor([[0.]], dtype=torch.float64), tensor([[3.]], dtype=torch.float64))
     """
-    births, deaths = _flat(ball.diagrams, dimension, clouds)
-    counts = ball.diagrams.n_bars(dimension)[clouds]
+    births_move = ball.metrics[dimension] == BOTTLENECK
+    kept = None if births_move else longest
+    births, deaths, counts = _flat(ball.diagrams, dimension, clouds, kept)
     reach = ball.reach[dimension][clouds]
     each = np.repeat(reach, counts)
-    births_move = ball.metrics[dimension] == BOTTLENECK
     moved = each if births_move else np.zeros_like(each)
     lowest = ball.lowest if births_move else 0.0
     return BarBoxes(
@@ -92,25 +98,42 @@ def bar_boxes(ball: DiagramBall, dimension: int, clouds: slice) -> BarBoxes:
 
 def padded_bars(batch: DiagramBatch, dimension: int, clouds: slice) -> tuple[Tensor, Tensor]:
     """Births and deaths of some clouds, shape (n_clouds, n_bars) each, padded with bars (0, 0)."""
-    births, deaths = _flat(batch, dimension, clouds)
-    counts = batch.n_bars(dimension)[clouds]
+    births, deaths, counts = _flat(batch, dimension, clouds)
     return _padded(births, counts), _padded(deaths, counts)
 
 
-def blocks(batch: DiagramBatch, dimension: int, n_columns: int = 1) -> Iterator[slice]:
-    """Cut the clouds so that no block has more than `BATCH_BARS` padded bars times `n_columns`."""
+def latest_bars(ball: DiagramBall, dimension: int, n_bars: int) -> int | None:
+    """So many bars where births stay at 0, and all of them (None) where births move."""
+    return None if ball.metrics[dimension] == BOTTLENECK else n_bars
+
+
+def blocks(
+    batch: DiagramBatch, dimension: int, n_columns: int = 1, longest: int | None = None
+) -> Iterator[slice]:
+    """Cut the clouds so that no block has more than `BATCH_BARS` padded bars times `n_columns`.
+
+    Of each cloud only the `longest` bars are counted, if that is given.
+    """
     width = int(batch.n_bars(dimension).max(initial=0))
+    width = width if longest is None else min(width, longest)
     step = max(1, BATCH_BARS // max(width * n_columns, 1))
     return (slice(start, start + step) for start in range(0, len(batch), step))
 
 
 def _flat(
-    batch: DiagramBatch, dimension: int, clouds: slice
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    batch: DiagramBatch, dimension: int, clouds: slice, longest: int | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Births, deaths, and the number of bars of each cloud; batches keep bars longest first."""
     ends = batch.offsets[dimension]
     start, stop, _ = clouds.indices(len(batch))
-    bars = batch.bars[dimension][ends[start] : ends[stop]]
-    return bars[:, 0], bars[:, 1]
+    bars, counts = batch.bars[dimension], np.diff(ends[start : stop + 1])
+    if longest is None or counts.max(initial=0) <= longest:
+        bars = bars[ends[start] : ends[stop]]
+    else:
+        counts = np.minimum(counts, longest)
+        before = np.cumsum(counts) - counts
+        bars = bars[np.repeat(ends[start:stop] - before, counts) + np.arange(counts.sum())]
+    return bars[:, 0], bars[:, 1], counts
 
 
 def _padded(flat: NDArray[np.float64], counts: NDArray[np.int64]) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import DiagramBatch, check_diagrams
-from stablerank.ranks.boxes import bar_boxes, blocks, padded_bars
+from stablerank.ranks.boxes import bar_boxes, blocks, latest_bars, padded_bars
 from stablerank.ranks.contours import UNIT_ROUNDOFF
 from stablerank.ranks.quantiles import midpoint_quantiles, numbers_of, quantile_windows
 from stablerank.ranks.stable_rank import check_counts, largest_values, part_of
@@ -213,8 +213,9 @@ class OrderStatistics(TransformerMixin, BaseEstimator, ABC):
             batch.n_bars(dimension)
             template = self._template(dimension)
             ends = torch.empty((2, len(batch), len(template), n_levels), dtype=torch.float64)
-            for clouds in blocks(batch, dimension, len(template)):
-                boxes = bar_boxes(ball, dimension, clouds)
+            late = latest_bars(ball, dimension, n_levels) if template.grows_with_death else None
+            for clouds in blocks(batch, dimension, len(template), late):
+                boxes = bar_boxes(ball, dimension, clouds, late)
                 lower, upper = template.largest_bounds(boxes, n_levels)
                 floor = template.appearing(boxes)[..., None]
                 ends[0, clouds], ends[1, clouds] = lower, torch.maximum(upper, floor)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import DiagramBatch, check_diagrams
-from stablerank.ranks.boxes import BarBoxes, bar_boxes, blocks, padded_bars
+from stablerank.ranks.boxes import BarBoxes, bar_boxes, blocks, latest_bars, padded_bars
 from stablerank.ranks.contours import UNIT_ROUNDOFF, Contour, StandardContour, check_contour
 from stablerank.stability import (
     BOTTLENECK,
@@ -328,8 +328,12 @@ class StableRank(TransformerMixin, BaseEstimator):
             ball.diagrams.n_bars(dimension)  # names a dimension that is missing
             ends = torch.empty((2, len(ball), n_ranks), dtype=torch.float64)
             kept = n_ranks if self.p == math.inf else self.max_bars_[dimension]
-            for clouds in blocks(ball.diagrams, dimension):
-                shortest, longest = _sorted_ends(bar_boxes(ball, dimension, clouds), contour, kept)
+            # the lengths of other contours may fall with the death by a last place
+            standard = type(contour) is StandardContour
+            late = latest_bars(ball, dimension, kept) if standard else None
+            for clouds in blocks(ball.diagrams, dimension, longest=late):
+                boxes = bar_boxes(ball, dimension, clouds, late)
+                shortest, longest = _sorted_ends(boxes, contour, kept)
                 if self.p == math.inf:
                     ends[0, clouds], ends[1, clouds] = shortest, longest
                     continue
@@ -476,8 +480,11 @@ def part_of(source: Space, dimension: int, vectorizer: Any) -> Space:
 def largest_values(batch: DiagramBatch, dimension: int) -> NDArray[np.float64]:
     """Of each cloud the largest absolute value of a birth or death, shape (n_clouds,)."""
     largest = np.zeros(len(batch))
-    clouds = np.repeat(np.arange(len(batch)), batch.n_bars(dimension))
-    np.maximum.at(largest, clouds, np.abs(batch.bars[dimension]).max(axis=1, initial=0.0))
+    ends, bars = batch.offsets[dimension], batch.bars[dimension]
+    some = np.flatnonzero(np.diff(ends))
+    if some.size:
+        each = np.maximum(np.abs(bars[:, 0]), np.abs(bars[:, 1]))
+        largest[some] = np.maximum.reduceat(each, ends[some])
     return largest
 
 

@@ -28,6 +28,9 @@ class Template(ABC):
 
     slope_in_death = 1.0
     """How fast φ(0, d) changes with d, at most."""
+    grows_with_death = False
+    """Whether computed values, too, do not fall with the death: then late deaths have the largest.
+    """
 
     def slope(self, q: float) -> float:
         """How fast φ changes at most in the ground norm ℓ_q.
@@ -99,6 +102,7 @@ class HalfLength(Template):
     """(d − b)/2, the distance to the diagonal: one function."""
 
     slope_in_death = 0.5
+    grows_with_death = True
 
     def slope(self, q: float) -> float:
         """2^{−1/q}, rounded up: (|Δb| + |Δd|)/2 <= 2^{1−1/q}/2 ‖(Δb, Δd)‖_q, by Hölder.
@@ -137,6 +141,8 @@ class Tent(Template):
     positions : ndarray of shape (m,), float64
         In the unit of the filtration.
     """
+
+    grows_with_death = True
 
     def __init__(self, positions: NDArray[np.float64]) -> None:
         self.positions = torch.tensor(positions, dtype=torch.float64)

@@ -279,7 +279,7 @@ def nothing_appears(self: Template, found: BarBoxes) -> torch.Tensor:
     return torch.zeros((len(found.reach), len(self)), dtype=torch.float64)
 
 
-def nothing_vanishes(ball: DiagramBall, dimension: int, clouds: slice) -> BarBoxes:
+def nothing_vanishes(ball: DiagramBall, dimension: int, clouds: slice, *_: Any) -> BarBoxes:
     """Bars that could vanish stay where they are."""
     found = bar_boxes(ball, dimension, clouds)
     still = bar_boxes(
@@ -293,15 +293,15 @@ def nothing_vanishes(ball: DiagramBall, dimension: int, clouds: slice) -> BarBox
     )
 
 
-def half_the_reach(ball: DiagramBall, dimension: int, clouds: slice) -> BarBoxes:
+def half_the_reach(ball: DiagramBall, dimension: int, clouds: slice, *_: Any) -> BarBoxes:
     return bar_boxes(ball.with_reach({k: r / 2 for k, r in ball.reach.items()}), dimension, clouds)
 
 
-def ordered_deaths_for_all(ball: DiagramBall, dimension: int, clouds: slice) -> BarBoxes:
+def ordered_deaths_for_all(ball: DiagramBall, dimension: int, clouds: slice, *_: Any) -> BarBoxes:
     return replace(bar_boxes(ball, dimension, clouds), births_move=False)
 
 
-def births_above_one(ball: DiagramBall, dimension: int, clouds: slice) -> BarBoxes:
+def births_above_one(ball: DiagramBall, dimension: int, clouds: slice, *_: Any) -> BarBoxes:
     return bar_boxes(replace(ball, lowest=1.0), dimension, clouds)
 
 
@@ -502,3 +502,30 @@ def test_a_bad_exponent_is_refused() -> None:
     rank = StableRank().fit(ball.diagrams).set_params(p=0.5)
     with pytest.raises(ValueError, match=re.escape("p=0.5 is not the exponent of a norm")):
         rank.bounds(ball)
+
+
+@pytest.mark.parametrize("name", ["stable rank", "half lengths", "landscapes"])
+def test_the_bars_that_die_late_are_enough_where_births_stay_at_0(
+    name: str, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    # to the last bit, ties, short bars and clouds without bars among them
+    rng = np.random.default_rng(seed)
+    deaths = [rng.integers(0, 6, size=n) / 3 + rng.choice([0, 1e-16], n) for n in (0, 1, 3, 40)]
+    batch = DiagramBatch.from_diagrams(
+        [{0: [[0.0, d] for d in each]} if len(each) else {0: np.empty((0, 2))} for each in deaths]
+    )
+    vectorizer: Any = {
+        "stable rank": StableRank(n_ranks=5),
+        "half lengths": HalfLengths(n_levels=5),
+        "landscapes": Landscapes(positions=[0.0, 0.3, 1.0, 5.0], n_levels=5),
+    }[name]
+    vectorizer.fit(batch)
+    for metric in (ORDERED_DEATHS, BOTTLENECK):
+        ball = DiagramBall(batch, {0: np.array([0.1, 0.2, 0.0, 0.34])}, {0: metric})
+        few = vectorizer.bounds(ball)
+        with monkeypatch.context() as patched:
+            for module in (stable_rank, order_statistics):
+                patched.setattr(module, "latest_bars", lambda *_: None)
+            everything = vectorizer.bounds(ball)
+        for some, every in zip(few, everything, strict=True):
+            assert torch.equal(some, every)
