@@ -58,10 +58,25 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "stablerank.certify": ("Certificates", "certify"),
-    "stablerank.diagrams": ("AlphaPersistence", "CachedPersistence", "CubicalPersistence", "DiagramBatch", "DistanceToMeasurePersistence", "RipsPersistence", "TakensEmbedding"),
+    "stablerank.diagrams": (
+        "AlphaPersistence",
+        "CachedPersistence",
+        "CubicalPersistence",
+        "DiagramBatch",
+        "DistanceToMeasurePersistence",
+        "RipsPersistence",
+        "TakensEmbedding",
+    ),
     "stablerank.estimators": ("StableRankClassifier",),
     "stablerank.nn": ("LipschitzClassifier", "StableRankNetwork"),
-    "stablerank.ranks": ("DistanceContour", "HalfLengths", "Landscapes", "StableRank", "Windows", "stable_rank_function"),
+    "stablerank.ranks": (
+        "DistanceContour",
+        "HalfLengths",
+        "Landscapes",
+        "StableRank",
+        "Windows",
+        "stable_rank_function",
+    ),
     "stablerank.stability": ("Bound", "Space", "StabilityChain", "StabilityError"),
     "stablerank.stages": ("LipschitzUnion",),
 }

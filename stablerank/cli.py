@@ -190,9 +190,7 @@ def _declare_info(parser: argparse.ArgumentParser) -> None:
 
 
 def _declare_check(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "certificates", metavar="FILE", help="a file that Certificates.save wrote"
-    )
+    parser.add_argument("certificates", metavar="FILE", help="a file that Certificates.save wrote")
     parser.add_argument("--model", required=True, metavar="MODEL", help="the model's file")
     parser.add_argument(
         "--clouds", required=True, metavar="NPZ", help="the clouds, by numpy.savez(NPZ, *clouds)"

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from stablerank.checker import vectors
+from stablerank.checker.chain import end_to_end
 from stablerank.checker.claims import ClaimError
 from stablerank.checker.file_format import cloud_digest, read_certificates
 from stablerank.checker.model_file import Model, read_model
@@ -29,6 +30,7 @@ _UNITS = {
     "per_coordinate": "change of every coordinate, in the units of the points",
     "frobenius": "ℓ2 norm of the displacements of all points together",
 }
+_ROUNDED = 2.0**-40  # by how much two products of the same constants may differ
 _MARGIN_ROUNDING = 2.0**-24  # a margin is no guarantee: it is compared up to this
 
 
@@ -145,14 +147,24 @@ def _check_threat(content: dict[str, Any]) -> None:
 def _check_constant(
     content: dict[str, Any], model: Model, network: Network, clouds: list[Array]
 ) -> None:
-    """A constant from the adversary to the logits is no smaller than what is derived."""
+    """The constant is the product of its chain, and no smaller than what is derived here."""
+    if (content["constant"] is None) != (content["chain"] is None):
+        raise ClaimError("constant", "it stands without its chain, or the chain without it")
     if content["constant"] is None or not clouds:
         return
+    stated = end_to_end(content["chain"])
+    if not abs(stated - content["constant"]) <= _ROUNDED * stated:
+        raise ClaimError(
+            "constant",
+            "it is not the product of its chain",
+            claimed=repr(content["constant"]),
+            derived=repr(stated),
+        )
     coordinates = _coordinates(model, network, clouds[0].shape[-1], content["threat"])
     features = network.constant(coordinates)
     rows = np.abs(network.head.weight)
     derived = float(times_up(features, max(float(np.sum(row)) for row in rows)))
-    if not content["constant"] >= derived * (1 - 2.0**-40):
+    if not content["constant"] >= derived * (1 - _ROUNDED):
         raise ClaimError(
             "constant",
             "the product of the constants is larger",
@@ -191,7 +203,10 @@ def _check_margin(margin: float, least: float, largest: float, boxes: list[Any])
     size = _MARGIN_ROUNDING * (1 + float(np.abs(boxes[-1]).max()))
     if not least - size <= margin <= largest + size:
         raise ClaimError(
-            "margin", "the logits differ by another number", claimed=repr(margin), derived=repr(least)
+            "margin",
+            "the logits differ by another number",
+            claimed=repr(margin),
+            derived=repr(least),
         )
 
 

@@ -13,9 +13,11 @@ import numpy as np
 
 from stablerank.checker.claims import ClaimError
 from stablerank.checker.model_file import Stage
-from stablerank.checker.rounding import U, Array, down, root_up, times_up, up
+from stablerank.checker.rounding import Array, U, down, root_up, times_up, up
 
-_RELATIVE = 16 * U  # GUDHI's root of a rounded rational is within 3; a Euclidean length within d + 4
+_RELATIVE = (
+    16 * U
+)  # GUDHI's root of a rounded rational is within 3; a Euclidean length within d + 4
 _UNDERFLOW = 1e-140  # squares of differences below 1e-150 are lost
 
 
@@ -99,7 +101,8 @@ def moved(bars: Array, dimension: int, reach: float, cloud: Array) -> Bars:
     GUDHI did not see, since their ends were rounded to one number, are as if they appeared.
     """
     reach = float(up(reach + _UNDERFLOW))
-    rounding = _RELATIVE * np.abs(bars)
+    relative = (cloud.shape[1] + 16) * U  # a root of a rational is within 3 u, a length d + 4
+    rounding = relative * np.abs(bars)
     births = np.stack([down(bars[:, 0] - rounding[:, 0]), up(bars[:, 0] + rounding[:, 0])])
     deaths = np.stack([down(bars[:, 1] - rounding[:, 1]), up(bars[:, 1] + rounding[:, 1])])
     births[0] = np.maximum(0.0, down(births[0] - reach))
@@ -110,7 +113,7 @@ def moved(bars: Array, dimension: int, reach: float, cloud: Array) -> Bars:
         births = np.zeros_like(births)
         return Bars(births, deaths, float(up(reach)))
     widths = (cloud.max(axis=0) - cloud.min(axis=0)) * (1 + 4 * U)
-    unseen = 4 * _RELATIVE * float(np.linalg.norm(widths)) * 1.01
+    unseen = 4 * relative * float(np.linalg.norm(widths)) * 1.01
     return Bars(births, deaths, float(up(up(2 * reach) + unseen)))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from stablerank.checker.claims import ClaimError
 from stablerank.checker.model_file import Model
-from stablerank.checker.rounding import TINY, U, Array, down, gamma, sum_up, times_up, up
+from stablerank.checker.rounding import TINY, Array, U, down, gamma, sum_up, times_up, up
 
 _GROUPS = {"maxmin": 2, "groupsort": 4, "abs": 1, "relu": 1}
 
