@@ -612,6 +612,12 @@ def _result_files(data: Data, results: Sequence[Result]) -> dict[str, bytes]:
                 "cloud": data.index[data.test].tolist(),
             }
             files[f"certificates{suffix}.json"] = _json(content)
+            path = Path(scratch) / "model.cert.json"
+            result.certificates.save(path)
+            files[f"model{suffix}.cert.json"] = path.read_bytes()
+        path = Path(scratch) / "clouds.npz"
+        np.savez_compressed(path, *data.part(data.test))
+        files["clouds.npz"] = path.read_bytes()
     return files
 
 
