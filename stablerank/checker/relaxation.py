@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stablerank.checker.network import Affine, Distances, Kinks, Network, middle
 from stablerank.checker.rounding import TINY, Array, gamma
@@ -133,7 +134,7 @@ def _sorted_pairs(box: _Box, size: int, start: int) -> _Box:
     return ends[0], ends[1]
 
 
-def _places(n: int, size: int, start: int) -> tuple[Array, Array]:
+def _places(n: int, size: int, start: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     within = np.arange(start, size - 1, 2)
     first = (np.arange(0, n, size)[:, None] + within).ravel()
     return first, first + 1
