@@ -203,7 +203,8 @@ def run_demo(
         Fewer clouds, epochs and queries: about half a minute.
     output : path-like, default="stablerank-demo"
         A folder, made if missing: ``report.html``, the figures as PNG and SVG, and for each target
-        the model and its certificates; ``summary.json``. Files of these names are replaced.
+        the model and its certificates, with the clouds for ``stablerank check``;
+        ``summary.json``. Files of these names are replaced.
     random_state : int, default=0
         Seed of everything that is drawn.
     console : rich Console, optional

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,21 +111,31 @@ def check_files(
         _equal("digest of the model", content["model"], own.digest, "it is of another model")
         inputs = _read_clouds(points)
         _equal("clouds", len(content["clouds"]), len(inputs), "not one certificate a cloud")
-        _check_threat(content)
-        network = read_network(own)
-        _check_constant(content, own, network, inputs)
+        with _refusing(), np.errstate(all="ignore"):  # NaN fails every comparison
+            network = read_network(own)
+            _check_threat(content)
+            _check_constant(content, own, network, inputs)
         for i, (claim, cloud) in enumerate(zip(content["clouds"], inputs, strict=True)):
-            try:
+            with _refusing(i), np.errstate(all="ignore"):
                 _check_cloud(claim, cloud, content["threat"], own, network)
-            except ClaimError as error:
-                error.cloud = i
-                raise
             accepted += 1
     except ClaimError as error:
         return Verdict(
             False, accepted, error.claim, error.reason, error.cloud, error.claimed, error.derived
         )
     return Verdict(True, accepted)
+
+
+@contextmanager
+def _refusing(cloud: int | None = None) -> Iterator[None]:
+    """Say whose claim it is; a model that makes no sense anywhere is refused, not a crash."""
+    try:
+        yield
+    except ClaimError as error:
+        error.cloud = cloud
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as e:
+        raise ClaimError("model", f"cannot be checked: {e!r}", cloud=cloud) from e
 
 
 def _read_clouds(path: Path) -> list[Array]:

@@ -15,6 +15,7 @@ from stablerank.checker.network import Affine, Distances, Kinks, Network, middle
 from stablerank.checker.rounding import TINY, Array, gamma
 
 _Box = tuple[Array, Array]
+_Places = NDArray[np.intp]
 
 
 def least_gap(network: Network, boxes: list[_Box], top: int, *, linear: bool) -> float:
@@ -134,9 +135,9 @@ def _sorted_pairs(box: _Box, size: int, start: int) -> _Box:
     return ends[0], ends[1]
 
 
-def _places(n: int, size: int, start: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _places(n: int, size: int, start: int) -> tuple[_Places, _Places]:
     within = np.arange(start, size - 1, 2)
-    first = (np.arange(0, n, size)[:, None] + within).ravel()
+    first = (np.arange(0, n, size)[:, None] + within).ravel().astype(np.intp)
     return first, first + 1
 
 

@@ -49,7 +49,18 @@ def branches(stages: tuple[Stage, ...]) -> list[tuple[Stage, Stage]]:
         raise ClaimError("stage", f"cannot be checked: {names} is not known here")
     if stages[1].parameters.get("contour", "standard") != "standard":
         raise ClaimError("stage", "cannot be checked: only the standard contour is known here")
+    _check_numbers(stages[1])
     return [(stages[0], stages[1])]
+
+
+def _check_numbers(vectorizer: Stage) -> None:
+    """Counts count, and exponents are those of norms: else the facts do not hold."""
+    for name in ("n_ranks_", "max_bars_", "n_levels_"):
+        for count in vectorizer.fitted.get(name, {}).values():
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise ClaimError("stage", f"{name} holds {count!r}, which is no count")
+    if vectorizer.kind == "stable ranks" and not float(vectorizer.parameters["p"]) >= 1:
+        raise ClaimError("stage", "p is not the exponent of a norm")
 
 
 def _refuse_weights(union: Stage) -> None:

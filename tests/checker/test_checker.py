@@ -109,6 +109,16 @@ def test_torch_is_not_imported(folder: Path) -> None:
     assert done.stdout == "accepted: all 12 certificates were derived again.\n"
 
 
+@pytest.mark.parametrize(
+    "before",
+    ["", "import stablerank.certify", "import stablerank.estimators", "import stablerank.nn"],
+)
+def test_certify_is_the_function_whatever_was_imported_first(before: str) -> None:
+    code = f"{before}\nfrom stablerank import certify\nassert certify.__name__ == 'certify'"
+    code += "\nassert callable(certify)\nimport stablerank\nassert stablerank.certify is certify"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 def rewrite(path: Path, change: Change) -> None:
     """As somebody does who changes a file and computes its digest anew."""
     content = json.loads(path.read_bytes())
