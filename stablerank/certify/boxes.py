@@ -70,6 +70,6 @@ def largest_sizes(
         rows = np.flatnonzero((verified > 0) & np.isfinite(refuted) & (verified < refuted))
         if rows.size == 0:
             break
-        tried[rows] = np.sqrt(verified[rows] * refuted[rows])
+        tried[rows] = np.sqrt(verified[rows]) * np.sqrt(refuted[rows])  # squares overflow
         ask(rows)
     return np.nextafter(verified * _SAFETY, 0.0) * (verified > 0)

@@ -204,3 +204,14 @@ def test_one_point_may_become_two_in_hausdorff_distance(method: str, make_twins:
     # the search among boxes starts from the size of the cloud, which has none
     least = 0.99 if method in ("best", "global") else 0.0
     assert least < twins.share(method) < 1
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+@pytest.mark.parametrize("method", METHODS)
+def test_sizes_whose_squares_are_no_numbers(
+    scale: float, method: str, make_twins: MakeTwins
+) -> None:
+    # The geometric mean of two sizes overflowed, or was 0, and the search stopped or warned.
+    X, twin = (bars(tuple(scale * end for end in bar)) for bar in ((1.0, 2.0), (0.9, 2.1)))
+    twins = make_twins([ranks(1)], X, twin, 0.1 * scale, {"threat": "bottleneck"}, scale=[scale])
+    assert 0.99 < twins.share(method) < 1
