@@ -185,18 +185,23 @@ class Certificates:
         ValueError
             If there are none, or they are not by the same constants against the same threat.
         """
-        claims = {(part.threat, part.unit, part.chain, part.method) for part in parts}
+        claims = {(p.threat, p.unit, p.chain, p.method, p.closed) for p in parts}
         if len(claims) != 1:
             raise ValueError(
                 f"Cannot concatenate {len(parts)} certificates of {len(claims)} different claims: "
                 f"all need the same threat, chain of constants and method."
             )
+        threat, unit, chain, method, closed = claims.pop()
         return cls(
             np.concatenate([part.radius for part in parts]),
             np.concatenate([part.prediction for part in parts]),
             np.concatenate([part.margin for part in parts]),
-            *claims.pop(),
+            threat,
+            unit,
+            chain,
+            method,
             np.concatenate([np.asarray(part.route) for part in parts]),
+            closed=closed,
         )
 
     def __len__(self) -> int:
