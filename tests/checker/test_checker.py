@@ -261,6 +261,21 @@ def test_every_byte_counts(folder: Path, tmp_path: Path, seed: int) -> None:
         (place / name).write_bytes(whole)
 
 
+@pytest.mark.parametrize("name", ["radius", "constant", "p"])
+def test_numbers_beyond_floats_are_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    """They once ended in an OverflowError, since float.fromhex raises no ValueError for them."""
+    place = copied(folder, tmp_path)
+    path = place / "global.cert.json"
+
+    def overflow(content: dict[str, Any]) -> None:
+        (content["clouds"][3] if name == "radius" else content)[name] = "0x1p99999"
+
+    rewrite(path, overflow)
+    assert not check_files(path, place / "model.srn", place / "clouds.npz").accepted
+    with pytest.raises(ValueError, match="too large"):
+        Certificates.load(path)
+
+
 def test_exit_codes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = copied(folder, tmp_path)
     assert main([*words(place), "--json"]) == 0
