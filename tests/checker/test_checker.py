@@ -286,6 +286,21 @@ def test_exit_codes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(words(place, "missing.json")) == 2
 
 
+@pytest.mark.parametrize("name", ["global.cert.json", "model.srn", "clouds.npz"])
+def test_files_that_are_damaged_or_of_others_are_bad_input(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    place = copied(folder, tmp_path)
+    if name == "clouds.npz":
+        np.savez(place / name, *clouds()[0][::-1])
+    else:
+        data = bytearray((place / name).read_bytes())
+        data[-3] ^= 1
+        (place / name).write_bytes(data)
+    assert main(words(place)) == 2
+    assert capsys.readouterr().out.startswith("not accepted: digest of the ")
+
+
 def test_what_cannot_be_derived_is_not_accepted(tmp_path: Path) -> None:
     model, X = fit("alpha")
     model.save(tmp_path / "model.srn")
