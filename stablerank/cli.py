@@ -1,8 +1,7 @@
 """The command ``stablerank``: results on stdout, progress and errors on stderr.
 
-Exit codes: 0 when all went well, 1 when a certificate was broken or is
-not accepted, 2 for bad input or usage, 130
-after Ctrl-C.
+Exit codes: 0 when all went well, 1 when a certificate was broken or is not accepted, 2 for bad
+input (a damaged file, another model, other clouds) or usage, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -138,6 +137,8 @@ def _check(arguments: argparse.Namespace) -> int:
         _print_json(verdict.to_dict())
     else:
         sys.stdout.write(f"{verdict}\n")
+    if verdict.about_files:
+        return BAD_INPUT
     return OK if verdict.accepted else BROKEN_CERTIFICATE
 
 

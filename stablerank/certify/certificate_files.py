@@ -150,7 +150,14 @@ def load_certificates(kind: type[Certificates], path: str | os.PathLike[str]) ->
                 content["model"], tuple(cloud["input"] for cloud in clouds), *exponents
             ),
         )
-    except (ClaimError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        ClaimError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(f"{path} holds no certificates, or is damaged: {error}") from error
 
 

@@ -33,6 +33,13 @@ _UNITS = {
     "frobenius": "ℓ2 norm of the displacements of all points together",
 }
 _ROUNDED = 2.0**-40  # by how much two products of the same constants may differ
+_NOT_THESE_FILES = {
+    "digest of the file",
+    "format",
+    "digest of the model",
+    "clouds",
+    "digest of the cloud",
+}
 _MARGIN_ROUNDING = 2.0**-24  # a margin is no guarantee: it is compared up to this
 
 
@@ -61,6 +68,11 @@ class Verdict:
     cloud: int | None = None
     claimed: str | None = None
     derived: str | None = None
+
+    @property
+    def about_files(self) -> bool:
+        """Whether a file is damaged or belongs to others, so that no claim was put to the test."""
+        return self.claim in _NOT_THESE_FILES
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

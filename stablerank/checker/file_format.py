@@ -78,7 +78,7 @@ def read_certificates(data: bytes) -> dict[str, Any]:
     try:
         content = json.loads(data, parse_constant=_refuse)
         _check_shape(content)
-    except (LookupError, RecursionError, TypeError, ValueError) as error:
+    except (LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ClaimError("format", f"this is no file of certificates: {error}") from error
     return dict(content)
 

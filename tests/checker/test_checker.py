@@ -271,6 +271,21 @@ def test_every_byte_counts(folder: Path, tmp_path: Path, seed: int) -> None:
         (place / name).write_bytes(whole)
 
 
+@pytest.mark.parametrize("name", ["radius", "constant", "p"])
+def test_numbers_beyond_floats_are_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    """They once ended in an OverflowError, since float.fromhex raises no ValueError for them."""
+    place = copied(folder, tmp_path)
+    path = place / "global.cert.json"
+
+    def overflow(content: dict[str, Any]) -> None:
+        (content["clouds"][3] if name == "radius" else content)[name] = "0x1p99999"
+
+    rewrite(path, overflow)
+    assert not check_files(path, place / "model.srn", place / "clouds.npz").accepted
+    with pytest.raises(ValueError, match="too large"):
+        Certificates.load(path)
+
+
 def test_exit_codes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = copied(folder, tmp_path)
     assert main([*words(place), "--json"]) == 0
@@ -279,6 +294,21 @@ def test_exit_codes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(words(place)) == 1
     assert "not accepted: radius of cloud 3" in capsys.readouterr().out
     assert main(words(place, "missing.json")) == 2
+
+
+@pytest.mark.parametrize("name", ["global.cert.json", "model.srn", "clouds.npz"])
+def test_files_that_are_damaged_or_of_others_are_bad_input(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    place = copied(folder, tmp_path)
+    if name == "clouds.npz":
+        np.savez(place / name, *clouds()[0][::-1])
+    else:
+        data = bytearray((place / name).read_bytes())
+        data[-3] ^= 1
+        (place / name).write_bytes(data)
+    assert main(words(place)) == 2
+    assert capsys.readouterr().out.startswith("not accepted: digest of the ")
 
 
 def test_what_cannot_be_derived_is_not_accepted(tmp_path: Path) -> None:
