@@ -131,20 +131,26 @@ class Certificates:
         Raises
         ------
         ValueError
-            If there are none, or they are not by the same constants against the same threat.
+            If there are none, or they are not by the same constants against the same threat, or
+            some are closed and some are not.
         """
-        claims = {(part.threat, part.unit, part.chain, part.method) for part in parts}
+        claims = {(part.threat, part.unit, part.chain, part.method, part.closed) for part in parts}
         if len(claims) != 1:
             raise ValueError(
                 f"Cannot concatenate {len(parts)} certificates of {len(claims)} different claims: "
                 f"all need the same threat, chain of constants and method."
             )
+        threat, unit, chain, method, closed = claims.pop()
         return cls(
             np.concatenate([part.radius for part in parts]),
             np.concatenate([part.prediction for part in parts]),
             np.concatenate([part.margin for part in parts]),
-            *claims.pop(),
+            threat,
+            unit,
+            chain,
+            method,
             np.concatenate([np.asarray(part.route) for part in parts]),
+            closed,
         )
 
     def __len__(self) -> int:
