@@ -37,7 +37,7 @@ def write(name: str, module: str, started: float, content: dict[str, Any]) -> Pa
     record = {
         "command": " ".join(["python -m", module, *sys.argv[1:]]),
         "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "stablerank")),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--", ":/stablerank")),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
         "machine": f"{platform.machine()}, {platform.system()}",

@@ -1,27 +1,35 @@
 """Point clouds in, predictions out, each with a certified radius in the units of the points."""
 
-from stablerank.certify import Certificates, certify
-from stablerank.diagrams import (
-    AlphaPersistence,
-    CachedPersistence,
-    CubicalPersistence,
-    DiagramBatch,
-    DistanceToMeasurePersistence,
-    RipsPersistence,
-    TakensEmbedding,
-)
-from stablerank.estimators import StableRankClassifier
-from stablerank.nn import LipschitzClassifier, StableRankNetwork
-from stablerank.ranks import (
-    DistanceContour,
-    HalfLengths,
-    Landscapes,
-    StableRank,
-    Windows,
-    stable_rank_function,
-)
-from stablerank.stability import Bound, Space, StabilityChain, StabilityError
-from stablerank.stages import LipschitzUnion
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stablerank.certify import Certificates, certify
+    from stablerank.diagrams import (
+        AlphaPersistence,
+        CachedPersistence,
+        CubicalPersistence,
+        DiagramBatch,
+        DistanceToMeasurePersistence,
+        RipsPersistence,
+        TakensEmbedding,
+    )
+    from stablerank.estimators import StableRankClassifier
+    from stablerank.nn import LipschitzClassifier, StableRankNetwork
+    from stablerank.ranks import (
+        DistanceContour,
+        HalfLengths,
+        Landscapes,
+        StableRank,
+        Windows,
+        stable_rank_function,
+    )
+    from stablerank.stability import Bound, Space, StabilityChain, StabilityError
+    from stablerank.stages import LipschitzUnion
 
 __all__ = [
     "AlphaPersistence",
@@ -49,3 +57,54 @@ __all__ = [
     "stable_rank_function",
 ]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "stablerank.certify": ("Certificates", "certify"),
+    "stablerank.diagrams": (
+        "AlphaPersistence",
+        "CachedPersistence",
+        "CubicalPersistence",
+        "DiagramBatch",
+        "DistanceToMeasurePersistence",
+        "RipsPersistence",
+        "TakensEmbedding",
+    ),
+    "stablerank.estimators": ("StableRankClassifier",),
+    "stablerank.nn": ("LipschitzClassifier", "StableRankNetwork"),
+    "stablerank.ranks": (
+        "DistanceContour",
+        "HalfLengths",
+        "Landscapes",
+        "StableRank",
+        "Windows",
+        "stable_rank_function",
+    ),
+    "stablerank.stability": ("Bound", "Space", "StabilityChain", "StabilityError"),
+    "stablerank.stages": ("LipschitzUnion",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: who only checks certificates needs no torch."""
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(import_module(home), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps ``stablerank.certify`` the function: importing the room of that name would hide it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "certify" and isinstance(value, ModuleType):
+            value = value.certify
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,6 +1,7 @@
 """The command ``stablerank``: results on stdout, progress and errors on stderr.
 
-Exit codes: 0 when all went well, 1 when a certificate was broken, 2 for bad input or usage, 130
+Exit codes: 0 when all went well, 1 when a certificate was broken or is
+not accepted, 2 for bad input or usage, 130
 after Ctrl-C.
 """
 
@@ -129,6 +130,17 @@ def _info(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    from stablerank.checker import check_files
+
+    verdict = check_files(arguments.certificates, arguments.model, arguments.clouds)
+    if arguments.json:
+        _print_json(verdict.to_dict())
+    else:
+        sys.stdout.write(f"{verdict}\n")
+    return OK if verdict.accepted else BROKEN_CERTIFICATE
+
+
 @dataclass(frozen=True)
 class Command:
     """One word after ``stablerank``: how its arguments are declared, and what runs it."""
@@ -177,6 +189,15 @@ def _declare_info(parser: argparse.ArgumentParser) -> None:
     _declare_json(parser)
 
 
+def _declare_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("certificates", metavar="FILE", help="a file that Certificates.save wrote")
+    parser.add_argument("--model", required=True, metavar="MODEL", help="the model's file")
+    parser.add_argument(
+        "--clouds", required=True, metavar="NPZ", help="the clouds, by numpy.savez(NPZ, *clouds)"
+    )
+    _declare_json(parser)
+
+
 def _declare_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
@@ -197,6 +218,13 @@ COMMANDS = {
         "  stablerank info stablerank-demo/model.srn --json",
         _declare_info,
         _info,
+    ),
+    "check": Command(
+        "derive every claim of a file of certificates again, without torch",
+        "  stablerank check stablerank-demo/model.cert.json --model stablerank-demo/model.srn "
+        "--clouds stablerank-demo/clouds.npz",
+        _declare_check,
+        _check,
     ),
 }
 

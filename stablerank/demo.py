@@ -203,7 +203,8 @@ def run_demo(
         Fewer clouds, epochs and queries: about half a minute.
     output : path-like, default="stablerank-demo"
         A folder, made if missing: ``report.html``, the figures as PNG and SVG, and for each target
-        the model and its certificates; ``summary.json``. Files of these names are replaced.
+        the model and its certificates, with the clouds for ``stablerank check``;
+        ``summary.json``. Files of these names are replaced.
     random_state : int, default=0
         Seed of everything that is drawn.
     console : rich Console, optional
@@ -612,6 +613,12 @@ def _result_files(data: Data, results: Sequence[Result]) -> dict[str, bytes]:
                 "cloud": data.index[data.test].tolist(),
             }
             files[f"certificates{suffix}.json"] = _json(content)
+            path = Path(scratch) / "model.cert.json"
+            result.certificates.save(path)
+            files[f"model{suffix}.cert.json"] = path.read_bytes()
+        path = Path(scratch) / "clouds.npz"
+        np.savez_compressed(path, *data.part(data.test))
+        files["clouds.npz"] = path.read_bytes()
     return files
 
 

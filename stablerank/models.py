@@ -55,6 +55,26 @@ _KEYS = {
 
 def save_model(model: StableRankClassifier, path: str | os.PathLike[str]) -> None:
     """Write a fitted model; see :meth:`StableRankClassifier.save`."""
+    data = model_bytes(model)
+    with write_atomically(path) as file:
+        file.write(data)
+
+
+def model_digest(model: StableRankClassifier) -> str:
+    """The SHA-256 that stands in the model's file, whether or not there is one yet."""
+    data = model_bytes(model)
+    start = _digest_start(data)
+    return data[start : start + len(_NO_DIGEST)].decode()
+
+
+def model_bytes(model: StableRankClassifier) -> bytes:
+    """What :func:`save_model` writes.
+
+    Raises
+    ------
+    ValueError
+        If a part of the model cannot be written without pickling.
+    """
     *before, classifier = (step for _, step in model._fitted().steps)
     if type(classifier) is not LipschitzClassifier:
         raise ValueError(
@@ -82,8 +102,7 @@ def save_model(model: StableRankClassifier, path: str | os.PathLike[str]) -> Non
     data = bytes_from_tensors(state, metadata={"stablerank": text})
     start = _digest_start(data)
     digest = hashlib.sha256(data).hexdigest().encode()
-    with write_atomically(path) as file:
-        file.write(data[:start] + digest + data[start + len(digest) :])
+    return data[:start] + digest + data[start + len(digest) :]
 
 
 def load_model(kind: type[StableRankClassifier], path: str | os.PathLike[str]) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from stablerank import StableRankClassifier, demo
+from stablerank.checker import check_files
 from stablerank.cli import main
 from stablerank.demo import run_demo
 
@@ -39,6 +40,8 @@ def test_every_file_is_written_whole(ran: tuple[Path, dict[str, Any]]) -> None:
     output, summary = ran
     names = {path.name for path in output.iterdir()}
     assert {"report.html", "summary.json", "model.srn", "certificates.json"} <= names
+    files = [output / name for name in ("model.cert.json", "model.srn", "clouds.npz")]
+    assert check_files(*files).accepted
     assert not [name for name in names if name.startswith(".")]  # temporary neighbours
     assert json.loads((output / "summary.json").read_text()) == summary
     pngs = sorted(output.glob("*.png"))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from stablerank.attack.balls import Ball
+from stablerank.attack.balls import Ball, Field
 
 
 class Adversary(ABC):
@@ -26,7 +26,8 @@ class Adversary(ABC):
     Attributes
     ----------
     ball : Ball or None
-        What gradients need to know; None where what is changed is not the points of clouds.
+        What gradients need to know; None where no gradient leads to what is changed. Where there is
+        one, :meth:`rows` and :meth:`from_rows` say what moves in it.
     """
 
     ball: Ball | None = None
@@ -42,6 +43,14 @@ class Adversary(ABC):
     @abstractmethod
     def original(self, studied: Any) -> Any:
         """The candidate that is not moved at all."""
+
+    def rows(self, studied: Any) -> Field:
+        """What the ball's displacements are added to, shape (n_rows, d): the points of a cloud."""
+        return np.asarray(self.original(studied))
+
+    def from_rows(self, studied: Any, rows: Field) -> Any:
+        """The candidate with these rows."""
+        return rows
 
     @abstractmethod
     def propose(self, studied: Any, radius: float, turn: int, rng: Generator) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
+from torch import Tensor
 
 from stablerank.diagrams.alpha import AlphaPersistence
 from stablerank.diagrams.clouds import Cloud, power_of_two_scale
@@ -24,6 +25,9 @@ from stablerank.diagrams.planar import PlanarAlphaBatch, planar_alpha
 from stablerank.diagrams.rips import RipsPersistence
 
 Indices = NDArray[np.int64]
+Bars = dict[int, tuple[Tensor, Tensor]]
+"""For each homology dimension births and deaths, each of shape (n_clouds, n_bars)."""
+
 _CHUNKS_PER_WORKER = 4
 
 
@@ -239,3 +243,55 @@ def _joined(parts: Sequence[GeneratedBars]) -> GeneratedBars:
         np.concatenate([part.death_simplices for part in parts]),
         parts[0].per_circumradius,
     )
+
+
+def canonical_rows(
+    clouds: Indices, births: NDArray[np.float64], deaths: NDArray[np.float64], n_clouds: int
+) -> Indices:
+    """The bars of each cloud as DiagramBatch orders them: longest first, without those of length 0.
+
+    Parameters
+    ----------
+    clouds : ndarray of shape (n_bars,), int64
+        Which cloud each bar belongs to.
+    births, deaths : ndarray of shape (n_bars,), float64
+    n_clouds : int
+
+    Returns
+    -------
+    ndarray of shape (n_clouds, width), int64
+        Indices of bars, padded with −1.
+    """
+    lengths = deaths - births
+    kept = np.flatnonzero(lengths > 0)
+    if (clouds[1:] < clouds[:-1]).any():  # the kernel's come first, then GUDHI's
+        kept = kept[np.argsort(clouds[kept], kind="stable")]
+    counts = np.bincount(clouds[kept], minlength=n_clouds)
+    slots = np.arange(counts.max(initial=0)) < counts[:, None]
+    rows = np.full(slots.shape, -1, dtype=np.int64)
+    rows[slots] = kept
+    negative = np.zeros(slots.shape)
+    negative[slots] = -lengths[kept]
+    order = np.argsort(negative, axis=1)
+    rows = np.take_along_axis(rows, order, axis=1)
+    negative = np.take_along_axis(negative, order, axis=1)
+    # bars of one length stand by birth, then death: rare, and a sort of three keys takes long
+    for i in np.flatnonzero(((negative[:, 1:] == negative[:, :-1]) & (negative[:, 1:] < 0)).any(1)):
+        own = rows[i, : counts[i]]
+        keys = (deaths[own], births[own], -lengths[own])
+        rows[i, : counts[i]] = own[np.lexsort(keys)]
+    return rows
+
+
+def take_rows(values: NDArray[np.float64], rows: Indices) -> NDArray[np.float64]:
+    """`values` by their indices, 0 for index −1."""
+    if len(values) == 0:
+        return np.zeros(rows.shape)
+    return np.where(rows >= 0, values[rows], 0.0)
+
+
+def add_by_point(parts: NDArray[np.float64], points: Indices, n_points: int) -> NDArray[np.float64]:
+    """Sum vectors of shape (..., d) by the point that each belongs to, shape (n_points, d)."""
+    flat, d = points.reshape(-1), parts.shape[-1]
+    columns = parts.reshape(-1, d).T
+    return np.column_stack([np.bincount(flat, weights=w, minlength=n_points) for w in columns])

@@ -1,10 +1,11 @@
 """Gradients through persistence: from points to bars, vectors and logits in torch, and back.
 
-A value of the filtration is the circumradius R of one simplex p_0, …, p_k (``generators.py``). With
+A value of alpha or Rips is the circumradius R of one simplex p_0, …, p_k (``generators.py``). With
 its centre z = Σ λ_i p_i, Σ λ_i = 1, in the simplex's affine hull, dR = Σ λ_i u_i·dp_i with
 u_i = (p_i − z)/R (the formula behind fact D6): differentiate R² = ‖p_i − z‖², weigh by λ_i and
 add up, and dz drops out because Σ λ_i (p_i − z) = 0. An edge has λ = ½, ½. This is exact wherever
-the simplices of all bars stay the same, that is, away from ties.
+the simplices of all bars stay the same, that is, away from ties. Functions on grids, images and the
+distance to measure, are the matter of ``fields.py``.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stablerank.attack.fields import Shape, bars_on_a_grid, is_on_a_grid
 from stablerank.attack.generators import (
-    GeneratedBars,
+    Bars,
     Indices,
+    add_by_point,
+    canonical_rows,
     generated_bars,
     has_generators,
+    take_rows,
 )
 from stablerank.diagrams.clouds import Cloud
 from stablerank.stages import LipschitzUnion, pipeline_stages
-
-Bars = dict[int, tuple[Tensor, Tensor]]
-"""For each homology dimension births and deaths, each of shape (n_clouds, n_bars)."""
 
 
 def flatten(clouds: list[Cloud]) -> tuple[NDArray[np.float64], Indices]:
@@ -35,17 +37,22 @@ def flatten(clouds: list[Cloud]) -> tuple[NDArray[np.float64], Indices]:
     return np.concatenate(clouds), np.cumsum([0, *map(len, clouds)], dtype=np.int64)
 
 
-def bars_with_gradients(filtration: Any, points: Tensor, offsets: Indices) -> Bars:
+def bars_with_gradients(
+    filtration: Any, points: Tensor, offsets: Indices, shapes: Sequence[Shape] | None = None
+) -> Bars:
     """Persistence diagrams as tensors that are differentiable with respect to the points.
 
     Parameters
     ----------
-    filtration : AlphaPersistence or RipsPersistence
-        Rips of clouds, not of dissimilarities.
+    filtration : AlphaPersistence, RipsPersistence, DistanceToMeasurePersistence, CubicalPersistence
+        Rips of clouds, not of dissimilarities; the distance to measure fitted.
     points : Tensor of shape (n_points, d), float64
-        All clouds, one after the other; finite, on the CPU.
+        All clouds, one after the other; finite, on the CPU. Of images the pixels, d = 1, as
+        ``image.reshape(-1, 1)`` has them.
     offsets : ndarray of shape (n_clouds + 1,), int64
         Cloud i is ``points[offsets[i]:offsets[i + 1]]``, and not empty.
+    shapes : sequence of tuple of int, optional
+        The shape of each image; of no matter for clouds.
 
     Returns
     -------
@@ -57,12 +64,14 @@ def bars_with_gradients(filtration: Any, points: Tensor, offsets: Indices) -> Ba
     ------
     TypeError
         If no generators are known for the filtration.
+    ValueError
+        If it takes images, and there are no shapes.
 
     Notes
     -----
-    Exact where no two of the filtration's values are equal; at ties one of the simplices of that
-    size is taken for the one that matters. The backward pass touches only bars whose gradient is
-    not zero.
+    Exact where no two of the filtration's values are equal; at ties one of the simplices, or
+    vertices, of that value is taken for the one that matters. The backward pass touches only bars
+    whose gradient is not zero.
 
     Examples
     --------
@@ -75,15 +84,16 @@ def bars_with_gradients(filtration: Any, points: Tensor, offsets: Indices) -> Ba
     >>> deaths.tolist(), pair.grad.tolist()
     ([[2.0]], [[-0.5, 0.0], [0.5, 0.0]])
     """
-    if not has_generators(filtration):
-        raise TypeError(_no_generators(filtration))
+    _check_filtration(filtration)
+    if is_on_a_grid(filtration):
+        return bars_on_a_grid(filtration, points, offsets, shapes)
     array = points.detach().numpy()
     generated = generated_bars(filtration, array, offsets)
     n_clouds = len(offsets) - 1
     bars = {}
     for k, found in generated.items():
-        rows = _canonical_rows(found, n_clouds)
-        births, deaths = (_take(values, rows) for values in (found.births, found.deaths))
+        rows = canonical_rows(found.clouds, found.births, found.deaths, n_clouds)
+        births, deaths = (take_rows(values, rows) for values in (found.births, found.deaths))
         scale = found.per_circumradius
         bars[k] = (
             # in H0 births are 0, whatever the points do
@@ -101,10 +111,11 @@ class DifferentiablePipeline:
     Parameters
     ----------
     pipeline : StableRankClassifier or sklearn Pipeline
-        Fitted: a filtration with generators; a vectorizer with ``from_bars``, from births and
-        deaths to vectors in torch; a classifier with a float64 torch module ``network_`` from
-        vectors to logits, and ``classes_``. Filtrations with their vectorizers may stand side by
-        side in a :class:`~stablerank.stages.LipschitzUnion`, and so may vectorizers.
+        Fitted: a filtration that :func:`bars_with_gradients` knows; a vectorizer with
+        ``from_bars``, from births and deaths to vectors in torch; a classifier with a float64 torch
+        module ``network_`` from vectors to logits, and ``classes_``. Filtrations with their
+        vectorizers may stand side by side in a :class:`~stablerank.stages.LipschitzUnion`, and so
+        may vectorizers.
 
     Raises
     ------
@@ -123,9 +134,11 @@ class DifferentiablePipeline:
         _check_has(classifier, "network_", "classes_")
         self._network, self.classes_ = classifier.network_, np.asarray(classifier.classes_)
 
-    def logits(self, points: Tensor, offsets: Indices) -> Tensor:
+    def logits(
+        self, points: Tensor, offsets: Indices, shapes: Sequence[Shape] | None = None
+    ) -> Tensor:
         """Logits of shape (n_clouds, n_classes); arguments as :func:`bars_with_gradients`."""
-        logits: Tensor = self._network(_features(self._stages, points, offsets))
+        logits: Tensor = self._network(_features(self._stages, points, offsets, shapes))
         return logits
 
 
@@ -145,8 +158,7 @@ def _check_features(stages: Sequence[Any], behind: str) -> None:
             f"{_WAY_OUT}"
         )
     filtration, vectorizer = stages
-    if not has_generators(filtration):
-        raise TypeError(f"{_no_generators(filtration)} {_WAY_OUT}")
+    _check_filtration(filtration)
     _check_vectorizer(vectorizer)
 
 
@@ -164,11 +176,13 @@ def _check_has(stage: Any, *names: str) -> None:
             raise TypeError(f"{type(stage).__name__} has no {name}: no gradient. {_WAY_OUT}")
 
 
-def _no_generators(filtration: Any) -> str:
-    return (
-        f"{type(filtration).__name__} gives no gradient: expected AlphaPersistence, or "
-        f'RipsPersistence(metric="euclidean").'
-    )
+def _check_filtration(filtration: Any) -> None:
+    if not (has_generators(filtration) or is_on_a_grid(filtration)):
+        raise TypeError(
+            f"{type(filtration).__name__} gives no gradient: expected AlphaPersistence, "
+            f'RipsPersistence(metric="euclidean"), DistanceToMeasurePersistence or '
+            f"CubicalPersistence. {_WAY_OUT}"
+        )
 
 
 def _branches(union: LipschitzUnion) -> list[tuple[str, list[Any]]]:
@@ -177,12 +191,14 @@ def _branches(union: LipschitzUnion) -> list[tuple[str, list[Any]]]:
     return union.branches()
 
 
-def _features(stages: Sequence[Any], points: Tensor, offsets: Indices) -> Tensor:
+def _features(
+    stages: Sequence[Any], points: Tensor, offsets: Indices, shapes: Sequence[Shape] | None
+) -> Tensor:
     if isinstance(stages[0], LipschitzUnion):
-        parts = [_features(branch, points, offsets) for _, branch in stages[0].branches()]
+        parts = [_features(branch, points, offsets, shapes) for _, branch in stages[0].branches()]
         return torch.cat(parts, dim=1)
     filtration, vectorizer = stages
-    return _vectors(vectorizer, bars_with_gradients(filtration, points, offsets))
+    return _vectors(vectorizer, bars_with_gradients(filtration, points, offsets, shapes))
 
 
 def _vectors(vectorizer: Any, bars: Bars) -> Tensor:
@@ -216,12 +232,8 @@ class _Values(torch.autograd.Function):
         simplices = ctx.simplices[ctx.rows[used]]
         parts = circumradius_gradients(array[simplices])
         parts *= (ctx.scale * given[used])[:, None, None]
-        flat = simplices.reshape(-1)
-        out = [
-            np.bincount(flat, weights=parts[:, :, axis].reshape(-1), minlength=len(array))
-            for axis in range(array.shape[1])
-        ]
-        return torch.from_numpy(np.column_stack(out)), None, None, None, None
+        summed = add_by_point(parts, simplices, len(array))
+        return torch.from_numpy(summed), None, None, None, None
 
 
 def circumradius_gradients(simplices: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -278,33 +290,3 @@ def _centre_weights(edges: NDArray[np.float64]) -> NDArray[np.float64]:
         twice = np.where(twice > 0, twice, np.nan)
         return np.stack([b * (a - c), a * (b - c)], axis=1) / twice[:, None]
     return np.einsum("nij,nj->ni", np.linalg.pinv(gram, hermitian=True), squares / 2)
-
-
-def _canonical_rows(bars: GeneratedBars, n_clouds: int) -> Indices:
-    """The bars of each cloud as DiagramBatch orders them, (n_clouds, width), padded with −1."""
-    lengths = bars.deaths - bars.births
-    kept = np.flatnonzero(lengths > 0)
-    if (bars.clouds[1:] < bars.clouds[:-1]).any():  # the kernel's come first, then GUDHI's
-        kept = kept[np.argsort(bars.clouds[kept], kind="stable")]
-    counts = np.bincount(bars.clouds[kept], minlength=n_clouds)
-    slots = np.arange(counts.max(initial=0)) < counts[:, None]
-    rows = np.full(slots.shape, -1, dtype=np.int64)
-    rows[slots] = kept
-    negative = np.zeros(slots.shape)
-    negative[slots] = -lengths[kept]
-    order = np.argsort(negative, axis=1)
-    rows = np.take_along_axis(rows, order, axis=1)
-    negative = np.take_along_axis(negative, order, axis=1)
-    # bars of one length stand by birth, then death: rare, and a sort of three keys takes long
-    for i in np.flatnonzero(((negative[:, 1:] == negative[:, :-1]) & (negative[:, 1:] < 0)).any(1)):
-        own = rows[i, : counts[i]]
-        keys = (bars.deaths[own], bars.births[own], -lengths[own])
-        rows[i, : counts[i]] = own[np.lexsort(keys)]
-    return rows
-
-
-def _take(values: NDArray[np.float64], rows: Indices) -> NDArray[np.float64]:
-    """`values` by their indices, 0 for index −1."""
-    if len(values) == 0:
-        return np.zeros(rows.shape)
-    return np.where(rows >= 0, values[rows], 0.0)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
 from stablerank.attack.adversary import Adversary, pick_block
+from stablerank.attack.balls import PerCoordinateBall
 from stablerank.attack.displacement import differences_upper, pull_back
 from stablerank.diagrams.cubical import check_images
 
@@ -29,6 +30,8 @@ class StudiedImage:
 class ImageAdversary(Adversary):
     """Changes every pixel by at most the radius.
 
+    For gradients pixels are rows of one coordinate.
+
     Examples
     --------
     >>> adversary = ImageAdversary()
@@ -36,6 +39,8 @@ class ImageAdversary(Adversary):
     >>> adversary.shorten(studied, np.full((2, 2), 9.0), 0.5).round(9).tolist()
     [[0.5, 1.5], [2.5, 3.5]]
     """
+
+    ball = PerCoordinateBall()
 
     def check(self, X: Any) -> list[Image]:
         """The images, in float64."""
@@ -52,6 +57,14 @@ class ImageAdversary(Adversary):
     def original(self, studied: StudiedImage) -> Image:
         """The image itself."""
         return studied.image
+
+    def rows(self, studied: StudiedImage) -> Image:
+        """The pixels, shape (n_pixels, 1)."""
+        return studied.image.reshape(-1, 1)
+
+    def from_rows(self, studied: StudiedImage, rows: Image) -> Image:
+        """The image of these pixels."""
+        return rows.reshape(studied.image.shape)
 
     def propose(self, studied: StudiedImage, radius: float, turn: int, rng: Generator) -> Image:
         """In turns: extrema levelled or raised, contrast at a level, smooth signs, any signs."""

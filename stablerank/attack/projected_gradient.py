@@ -25,9 +25,10 @@ class ProjectedGradient(Attack):
     """Steps down the gradient of the margin, back into the ball, with a step size that adapts [1]_.
 
     Every point moves by a share of the radius along its own gradient (the signs of the gradient
-    under ``"per_coordinate"``, the whole gradient under ``"frobenius"``): the steepest way within
-    the threat's ball. Steps carry on a part of the one before; where the margin stops falling, the
-    step is halved and the search goes on from the best place so far.
+    under ``"per_coordinate"`` and, pixel by pixel, ``"sup"``; the whole gradient under
+    ``"frobenius"``): the steepest way within the threat's ball. Steps carry on a part of the one
+    before; where the margin stops falling, the step is halved and the search goes on from the best
+    place so far.
 
     Parameters
     ----------
@@ -44,9 +45,10 @@ class ProjectedGradient(Attack):
 
     Notes
     -----
-    For pipelines of a filtration with generators, a vectorizer with ``from_bars`` and a classifier
-    with ``network_``; others raise TypeError. Threats against clouds only; under ``"hausdorff"`` it
-    moves the points without adding or leaving out any.
+    For pipelines of a filtration (alpha, Rips, distance to measure, cubical), a vectorizer with
+    ``from_bars`` and a classifier with ``network_``, or unions of them; others raise TypeError.
+    Threats that move points, and ``"sup"`` on images; under ``"hausdorff"`` it moves the points
+    without adding or leaving out any.
 
     The pipeline itself, which is the judge, is asked about candidates whose margin is not positive,
     and at the end about the best one. Each step counts as a query. The clouds beside it change a
@@ -103,8 +105,8 @@ class ProjectedGradient(Attack):
         ball = judge.adversary.ball
         if ball is None:
             raise TypeError(
-                f"Gradients move the points of clouds, which {type(judge.adversary).__name__} does "
-                f'not. Use method="search".'
+                f"Gradients move the points of clouds or the pixels of images, which "
+                f'{type(judge.adversary).__name__} does not. Use method="search".'
             )
         for restart in range(self.restarts):
             for clouds in _blocks(judge, judge.open()):
@@ -125,7 +127,7 @@ def has_gradients(judge: Judge) -> bool:
 
 def _blocks(judge: Judge, clouds: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
     """Runs of clouds that fit into the processor's cache together, one at least."""
-    sizes = np.array([len(judge.adversary.original(judge.studied[cloud])) for cloud in clouds])
+    sizes = np.array([len(judge.adversary.rows(judge.studied[cloud])) for cloud in clouds])
     numbers = np.cumsum(sizes) // _POINTS_AT_ONCE
     for number in np.unique(numbers):
         yield clouds[numbers == number]
@@ -147,8 +149,8 @@ class _Descent:
     ) -> None:
         self.settings, self.judge, self.pipeline, self.ball = settings, judge, pipeline, ball
         self.clouds, n = clouds, len(clouds)
-        originals = [judge.adversary.original(judge.studied[cloud]) for cloud in clouds]
-        self.origin, self.offsets = flatten(originals)
+        rows = [judge.adversary.rows(judge.studied[cloud]) for cloud in clouds]
+        self.origin, self.offsets = flatten(rows)
         self.labels = (judge.labels[clouds][:, None] == pipeline.classes_).argmax(axis=1)
         self.radius = judge.radius[clouds]
         self.moved: Field = np.zeros_like(self.origin)
@@ -188,7 +190,9 @@ class _Descent:
 
     def _margins_and_gradient(self) -> tuple[NDArray[np.float64], Field]:
         points = torch.from_numpy(self.origin + self.moved).requires_grad_()
-        logits = self.pipeline.logits(points, self.offsets)
+        adversary, studied = self.judge.adversary, self.judge.studied
+        shapes = [np.shape(adversary.original(studied[cloud])) for cloud in self.clouds]
+        logits = self.pipeline.logits(points, self.offsets, shapes)
         own = torch.from_numpy(self.labels)[:, None]
         others = logits.scatter(1, own, -math.inf).amax(dim=1)
         margins = logits.gather(1, own)[:, 0] - others
@@ -211,9 +215,11 @@ class _Descent:
         which = np.flatnonzero(chosen)
         if which.size == 0:
             return
+        studied = [self.judge.studied[cloud] for cloud in self.clouds[which]]
+        rows = (slice(*self.offsets[i : i + 2]) for i in which)
         candidates = [
-            self.origin[a:b] + self.moved[a:b]
-            for a, b in zip(self.offsets[which], self.offsets[which + 1], strict=True)
+            self.judge.adversary.from_rows(s, self.origin[r] + self.moved[r])
+            for s, r in zip(studied, rows, strict=True)
         ]
         self.judge.evaluate(self.clouds[which], candidates)
         self.asked[which] = margins[which]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stablerank.certify.certificate_files import (
+    Digests,
+    Provenance,
+    load_certificates,
+    save_certificates,
+)
 from stablerank.stability import StabilityChain
 
 if TYPE_CHECKING:
@@ -47,6 +54,8 @@ class Certificates:
         ``"linear"`` by boxes, ``"votes"`` by counting votes. By default `method` for all.
     closed : bool, default=False
         Whether what the adversary makes with exactly the radius is covered too.
+    provenance : Provenance or Digests, optional
+        Of which model and clouds these are, for :meth:`save`.
     """
 
     radius: NDArray[np.float64]
@@ -58,6 +67,7 @@ class Certificates:
     method: str = "global"
     route: NDArray[np.str_] | None = None
     closed: bool = False
+    provenance: Provenance | Digests | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.route is None:
@@ -118,6 +128,48 @@ class Certificates:
             "chain": None if self.chain is None else self.chain.to_list(),
         }
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the claims, and digests of the model and of each cloud, to a file of JSON.
+
+        With the model's own file, and the clouds by ``numpy.savez(path, *clouds)``, everybody can
+        derive the claims again: ``stablerank check FILE --model M.srn --clouds clouds.npz``.
+
+        Parameters
+        ----------
+        path : path-like
+            By custom ``….cert.json``. Replaced only once the new file is whole.
+
+        Raises
+        ------
+        ValueError
+            If the model cannot be saved or was fitted again, if the clouds are not known, as when
+            diagrams were certified, or if a number is not finite.
+        """
+        save_certificates(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Certificates:
+        """Read what :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+
+        Returns
+        -------
+        Certificates
+            Not checked again but for the file's own digest.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no file.
+        ValueError
+            If it was changed in any bit, or is of another kind.
+        """
+        return load_certificates(cls, path)
+
     def plot(self, y: ArrayLike, ax: Axes | None = None, **style: Any) -> Axes:
         """Draw certified accuracy against epsilon; see :func:`stablerank.plotting`."""
         from stablerank.plotting import plot_certified_accuracy
@@ -168,7 +220,13 @@ class Certificates:
             self.method,
             np.atleast_1d(np.asarray(self.route)[index]),
             self.closed,
+            self._provenance_of(index),
         )
+
+    def _provenance_of(self, index: Any) -> Provenance | Digests | None:
+        if self.provenance is None:
+            return None
+        return self.provenance[np.atleast_1d(np.arange(len(self))[index])]
 
     def __str__(self) -> str:
         rows = self._rows()

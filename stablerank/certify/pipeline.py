@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from stablerank.certify.boxes import largest_sizes
 from stablerank.certify.certificate import Certificates
+from stablerank.certify.certificate_files import Provenance
 from stablerank.certify.counts import certify_counts, certify_votes
 from stablerank.certify.inputs import StudiedInputs, study
 from stablerank.certify.margins import margin_radii
@@ -97,6 +99,13 @@ def certify(
     >>> certify(model, X[:2], threat="hausdorff").radius > 0
     array([ True,  True])
     """
+    certificates = _certify(pipeline, X, threat=threat, p=p, q=q, method=method)
+    return replace(certificates, provenance=Provenance.of(pipeline, X, p, q))
+
+
+def _certify(
+    pipeline: Any, X: Any, *, threat: str, p: float | None, q: float | None, method: str
+) -> Certificates:
     if method not in METHODS:
         raise ValueError(f"method={method!r}: expected one of {list(METHODS)}.")
     if isinstance(X, DiagramShards):

@@ -196,6 +196,49 @@ def sublevel_diagrams(
     dict of int to ndarray of shape (n_bars, 2), float64
         Bars of positive and finite length.
     """
+    grid = _reduced_complex(values, periodic)
+    diagrams = {}
+    for k in homology_dimensions:
+        bars = grid.persistence_intervals_in_dimension(k).reshape(-1, 2)
+        diagrams[k] = bars[np.isfinite(bars[:, 1])]
+    return diagrams
+
+
+def sublevel_vertices(
+    values: NDArray[np.float64], periodic: Sequence[bool], homology_dimensions: Sequence[int]
+) -> dict[int, NDArray[np.int64]]:
+    """Where the bars of :func:`sublevel_diagrams` begin and end.
+
+    Parameters
+    ----------
+    values, periodic, homology_dimensions
+        As there.
+
+    Returns
+    -------
+    dict of int to ndarray of shape (n_bars, 2), int64
+        The two vertices whose values are birth and death, as indices of ``values.reshape(-1)``; in
+        no particular order, bars of length zero among them. Of vertices that have the same value
+        and share a cell one is taken.
+
+    Examples
+    --------
+    >>> image = np.array([[1.0, 4.0, 4.5], [4.1, 9.0, 4.4], [4.2, 4.3, 2.0]])
+    >>> vertices = sublevel_vertices(image, (False, False), (1,))[1]
+    >>> vertices, image.reshape(-1)[vertices]
+    (array([[2, 4]]), array([[4.5, 9. ]]))
+    """
+    finite, _ = _reduced_complex(values, periodic).vertices_of_persistence_pairs()
+    vertices = {}
+    for k in homology_dimensions:
+        pairs = np.asarray(finite[k] if k < len(finite) else [], dtype=np.int64).reshape(-1, 2)
+        # GUDHI numbers vertices with the first axis running fastest
+        places = np.unravel_index(pairs, values.shape, order="F")
+        vertices[k] = np.asarray(np.ravel_multi_index(places, values.shape), dtype=np.int64)
+    return vertices
+
+
+def _reduced_complex(values: NDArray[np.float64], periodic: Sequence[bool]) -> Any:
     if any(periodic):
         grid = gudhi.PeriodicCubicalComplex(
             vertices=values, periodic_dimensions=[bool(axis) for axis in periodic]
@@ -203,11 +246,7 @@ def sublevel_diagrams(
     else:
         grid = gudhi.CubicalComplex(vertices=values)
     grid.compute_persistence()
-    diagrams = {}
-    for k in homology_dimensions:
-        bars = grid.persistence_intervals_in_dimension(k).reshape(-1, 2)
-        diagrams[k] = bars[np.isfinite(bars[:, 1])]
-    return diagrams
+    return grid
 
 
 def check_homology_dimensions(homology_dimensions: Sequence[int], n_axes: int, what: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stablerank.diagrams.clouds import LARGEST_COORDINATE, power_of_two_scale
-from stablerank.diagrams.nearest import nearest_sums
+from stablerank.diagrams.nearest import nearest_points, nearest_sums
 
 _MOST_VERTICES = 2**22
 _FARTHEST = 2.0**450  # times the box: the squares of what is farther away overflow
@@ -99,19 +99,12 @@ class Grid:
         ndarray of shape (n_clouds, n_windows, *shape), float64
             Monotone in the sorted distances, bit for bit.
         """
-        low, high = self.box
-        scale = power_of_two_scale(self.box)  # of the box alone: no point changes others' bits
-        periods, beyond = None, np.inf
-        if self.periodic:
-            periods = (high - low) * scale
+        points, axes, periods, scale = self._scaled(clouds)
+        beyond = np.inf
+        if periods is not None:
             # added up as the kernel does, so that it is no less than what is computed there
             beyond = functools.reduce(lambda total, side: total + (side / 2) ** 2, periods, 0.0)
             beyond = beyond if q == 2 else math.sqrt(beyond)
-            axes = [side * np.arange(self.resolution) / self.resolution for side in periods]
-            points = [np.mod(cloud - low, high - low) * scale for cloud in clouds]
-        else:
-            axes = [np.linspace(a, b, self.resolution) for a, b in (self.box * scale).T]
-            points = [cloud * scale for cloud in clouds] if scale != 1.0 else list(clouds)
         vertices = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dimension)
         sums = nearest_sums(
             points, vertices, windows, periods=periods, squared=q == 2, beyond=beyond
@@ -119,6 +112,59 @@ class Grid:
         means = sums / k
         values = np.sqrt(means) if q == 2 else means
         return (values / scale).reshape(*sums.shape[:2], *self.shape)
+
+    def nearest(
+        self,
+        clouds: Sequence[NDArray[np.float64]],
+        owners: NDArray[np.int64],
+        vertices: NDArray[np.int64],
+        k: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The k points that are nearest to some vertices, and the way to each of them.
+
+        Parameters
+        ----------
+        clouds : sequence of ndarray of shape (n_points, d), float64
+            Checked, and each of at least k points.
+        owners : ndarray of shape (n,), int64
+            The cloud in which to look.
+        vertices : ndarray of shape (n,), int64
+            The vertex, as an index of a flattened function of :attr:`shape`.
+        k : int
+
+        Returns
+        -------
+        points : ndarray of shape (n, k), int64
+            Rows of all clouds' points, one cloud after the other.
+        ways : ndarray of shape (n, k, d), float64
+            From the vertex to the point, on the torus the shortest way; in a unit in which the box
+            has about size 1.
+        """
+        points, axes, periods, _ = self._scaled(clouds)
+        places = np.unravel_index(vertices, self.shape)
+        at = np.stack([axis[place] for axis, place in zip(axes, places, strict=True)], axis=-1)
+        found = nearest_points(points, owners, at, k, periods=periods)
+        ways = np.concatenate(points)[found] - at[:, None]
+        if periods is not None:
+            ways -= periods * np.rint(ways / periods)
+        return found, ways
+
+    def _scaled(
+        self, clouds: Sequence[NDArray[np.float64]]
+    ) -> tuple[
+        list[NDArray[np.float64]], list[NDArray[np.float64]], NDArray[np.float64] | None, float
+    ]:
+        """Points, coordinates of vertices along each axis and periods, all times a power of two."""
+        low, high = self.box
+        scale = power_of_two_scale(self.box)  # of the box alone: no point changes others' bits
+        if not self.periodic:
+            axes = [np.linspace(a, b, self.resolution) for a, b in (self.box * scale).T]
+            points = [cloud * scale for cloud in clouds] if scale != 1.0 else list(clouds)
+            return points, axes, None, scale
+        periods = (high - low) * scale
+        axes = [side * np.arange(self.resolution) / self.resolution for side in periods]
+        points = [np.mod(cloud - low, high - low) * scale for cloud in clouds]
+        return points, axes, periods, scale
 
 
 def bounding_box(clouds: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -67,12 +67,54 @@ def nearest_sums(
     sums = np.empty((len(clouds), windows.shape[1], len(vertices)))
     if periods is None:
         periods = np.full(len(points), np.inf)  # the way around is never the shorter one
-    _kernel(points, offsets, vertices, periods, windows, squared, beyond, sums)
+    _sums_kernel(points, offsets, vertices, periods, windows, squared, beyond, sums)
     return sums
 
 
-def _build_kernel() -> Callable[..., None]:
-    def kernel(
+def nearest_points(
+    clouds: list[NDArray[np.float64]],
+    owners: NDArray[np.int64],
+    vertices: NDArray[np.float64],
+    k: int,
+    *,
+    periods: NDArray[np.float64] | None = None,
+) -> NDArray[np.int64]:
+    """Which points are the k nearest to a vertex: those whose distances are summed.
+
+    Parameters
+    ----------
+    clouds, periods
+        As in :func:`nearest_sums`.
+    owners : ndarray of shape (n_vertices,), int64
+        For each vertex the cloud in which to look; it has at least k points.
+    vertices : ndarray of shape (n_vertices, d), float64
+    k : int
+        How many, 1 or more.
+
+    Returns
+    -------
+    ndarray of shape (n_vertices, k), int64
+        Rows of all clouds' points, one cloud after the other; in no particular order. Of points
+        that are equally far, any.
+
+    Examples
+    --------
+    >>> cloud = np.array([[3.0, 4.0], [0.0, 1.0], [6.0, 8.0]])
+    >>> nearest_points([cloud, cloud], np.array([0, 1]), np.zeros((2, 2)), 2)
+    array([[1, 0],
+           [4, 3]])
+    """
+    points = np.ascontiguousarray(np.concatenate(clouds).T)
+    offsets = np.cumsum([0, *map(len, clouds)], dtype=np.int64)
+    if periods is None:
+        periods = np.full(len(points), np.inf)
+    found = np.empty((len(vertices), k), dtype=np.int64)
+    _points_kernel(points, offsets, owners, vertices, periods, found)
+    return found
+
+
+def _build_kernels() -> tuple[Callable[..., None], Callable[..., None]]:
+    def sums_kernel(
         points: NDArray[np.float64],
         offsets: NDArray[np.int64],
         vertices: NDArray[np.float64],
@@ -121,10 +163,41 @@ def _build_kernel() -> Callable[..., None]:
                         total += nearest[rank] if rank < depth else beyond
                     sums[i, w, v] = total
 
+    def points_kernel(
+        points: NDArray[np.float64],
+        offsets: NDArray[np.int64],
+        owners: NDArray[np.int64],
+        vertices: NDArray[np.float64],
+        periods: NDArray[np.float64],
+        found: NDArray[np.int64],
+    ) -> None:
+        k = found.shape[1]
+        for v in range(len(vertices)):
+            start, n = offsets[owners[v]], offsets[owners[v] + 1] - offsets[owners[v]]
+            squares = np.zeros(n)
+            for axis in range(len(points)):
+                x, period = vertices[v, axis], periods[axis]
+                coordinates = points[axis, start : start + n]
+                for j in range(n):
+                    t = abs(coordinates[j] - x)
+                    t = min(t, period - t)
+                    squares[j] += t * t
+            near = squares.copy()
+            _select(near, n, k)
+            limit = near[:k].max()
+            n_found = 0
+            for equal in (False, True):
+                for j in range(n):
+                    chosen = squares[j] == limit if equal else squares[j] < limit
+                    if chosen and n_found < k:
+                        found[v, n_found] = start + j
+                        n_found += 1
+
     try:
-        return njit(cache=True, nogil=True)(kernel)
+        compiled = njit(cache=True, nogil=True)
+        return compiled(sums_kernel), compiled(points_kernel)
     except RuntimeError:  # numba found no folder to write to: compile in every process
-        return njit(nogil=True)(kernel)
+        return njit(nogil=True)(sums_kernel), njit(nogil=True)(points_kernel)
 
 
 @njit(nogil=True)
@@ -151,4 +224,6 @@ def _select(values: NDArray[np.float64], n: int, k: int) -> None:
             return
 
 
-_kernel: Any = _build_kernel()
+_sums_kernel: Any
+_points_kernel: Any
+_sums_kernel, _points_kernel = _build_kernels()

@@ -480,8 +480,8 @@ def part_of(source: Space, dimension: int, vectorizer: Any) -> Space:
 def largest_values(batch: DiagramBatch, dimension: int) -> NDArray[np.float64]:
     """Of each cloud the largest absolute value of a birth or death, shape (n_clouds,)."""
     largest = np.zeros(len(batch))
+    some = np.flatnonzero(batch.n_bars(dimension))  # names a dimension that is missing
     ends, bars = batch.offsets[dimension], batch.bars[dimension]
-    some = np.flatnonzero(np.diff(ends))
     if some.size:
         each = np.maximum(np.abs(bars[:, 0]), np.abs(bars[:, 1]))
         largest[some] = np.maximum.reduceat(each, ends[some])

@@ -281,7 +281,7 @@ MISSING: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: make_pipeline(
             RipsPersistence(metric="precomputed"), StableRank(), LipschitzClassifier()
         ),
-        'RipsPersistence gives no gradient: expected AlphaPersistence, or RipsPersistence(metric="',
+        'RipsPersistence gives no gradient: expected AlphaPersistence, RipsPersistence(metric="',
     ),
     "stages": (
         lambda: make_pipeline(StableRank(), LipschitzClassifier()),

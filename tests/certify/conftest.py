@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sklearn.pipeline import make_pipeline
 
-from stablerank import LipschitzClassifier, StableRankClassifier, StableRankNetwork
+from stablerank import LipschitzClassifier, StableRankClassifier, StableRankNetwork, certify
 
 Cloud = NDArray[np.float64]
 MakeThreshold = Callable[..., LipschitzClassifier]
@@ -79,3 +81,90 @@ def _threshold(
     classifier.classes_ = np.array(labels)
     classifier.n_features_in_ = n_features
     return classifier
+
+
+@dataclass
+class Twins:
+    """An input and its twin at a known distance, which a pipeline tells apart.
+
+    Attributes
+    ----------
+    pipeline : sklearn Pipeline
+        Fitted.
+    X, twin : list of one input, or DiagramBatch of one
+        The two of them.
+    distance : float
+        From X to the twin in the metric of the threat.
+    threat : dict
+        As :func:`stablerank.certify` takes it.
+    """
+
+    pipeline: Any
+    X: Any
+    twin: Any
+    distance: float
+    threat: dict[str, Any]
+
+    def share(self, method: str = "best") -> float:
+        """The certified radius in units of the distance to the twin: below 1, that is the law."""
+        assert self.pipeline.predict(self.X) != self.pipeline.predict(self.twin)
+        claims = certify(self.pipeline, self.X, method=method, **self.threat)
+        assert claims.prediction == self.pipeline.predict(self.X)
+        return float(claims.radius[0] / self.distance)
+
+
+@pytest.fixture(scope="session")
+def make_twins() -> Callable[..., Twins]:
+    """A function that puts a threshold just before the twin, see :func:`_make_twins`."""
+    return _make_twins
+
+
+def _make_twins(
+    steps: Sequence[Any],
+    X: Any,
+    twin: Any,
+    distance: float,
+    threat: dict[str, Any],
+    *,
+    weights: Sequence[float] = (1.0,),
+    scale: Sequence[float] | None = None,
+) -> Twins:
+    """A hand-made network behind fitted steps: is Σ weights·features/scale above a threshold?
+
+    The threshold is a millionth before the value of the twin. A ReLU that is always on stands
+    between the inputs and the logits x and −x, so that nothing is lost: the margin is 2|x|.
+    """
+    n_features = steps[-1].n_features_out_ if scale is None else len(scale)
+    row = torch.zeros(1, n_features, dtype=torch.float64)
+    row[0, : len(weights)] = torch.tensor(weights, dtype=torch.float64)
+    scales = np.ones(n_features) if scale is None else np.asarray(scale, dtype=np.float64)
+
+    def value(inputs: Any) -> float:
+        for step in steps:
+            inputs = step.transform(inputs)
+        return float(((inputs / scales) @ row[0].numpy())[0])
+
+    at = value(X) + (1 - 1e-6) * (value(twin) - value(X))
+    network = StableRankNetwork(
+        n_features, 2, hidden=(1,), layer="free", activation="relu", scale=scales
+    ).double()
+    network.body[0].weight.data = row
+    network.body[0].bias.data.fill_(64.0 - at)
+    network.head.weight.data = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    network.head.bias.data = torch.tensor([64.0, -64.0], dtype=torch.float64)
+    return Twins(make_pipeline(*steps, classifier_of(network)), X, twin, distance, threat)
+
+
+def classifier_of(network: StableRankNetwork) -> LipschitzClassifier:
+    """A fitted classifier with the labels 0, 1, … around a network."""
+    classifier = LipschitzClassifier(hidden=())
+    classifier.network_ = network.folded()
+    classifier.classes_ = np.arange(network.n_classes)
+    classifier.n_features_in_ = network.n_features
+    return classifier
+
+
+@pytest.fixture(scope="session")
+def around() -> Callable[[StableRankNetwork], LipschitzClassifier]:
+    """:func:`classifier_of`."""
+    return classifier_of

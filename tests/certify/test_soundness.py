@@ -29,7 +29,10 @@ from stablerank import (
     certify,
 )
 from stablerank.attack import CoordinateSearch, RandomSearch, Search, attack, minimal_radius
+from stablerank.diagrams import DistanceToMeasurePersistence
+from stablerank.ranks import Landscapes
 from stablerank.stability import BOTTLENECK, HAUSDORFF, ORDERED_DEATHS, Bound, Parallel, Space
+from stablerank.stages import LipschitzUnion
 
 Cloud = NDArray[np.float64]
 MakeThreshold = Callable[..., LipschitzClassifier]
@@ -38,6 +41,7 @@ MakeClouds = Callable[..., tuple[list[Cloud], NDArray[np.int64]]]
 # Trained models: nothing that the attacks find within 0.999 of the radii changes a prediction.
 
 N_CLOUDS, N_QUERIES = 40, 16
+MEASURE = DistanceToMeasurePersistence(4, resolution=10, box=([-1.5, -1.5], [1.5, 1.5]))
 MODELS: dict[str, dict[str, Any]] = {
     "alpha, p=inf": {},
     "alpha, p=2, distance contour": {
@@ -48,11 +52,28 @@ MODELS: dict[str, dict[str, Any]] = {
     "alpha in space": {"homology_dimensions": (0, 1, 2)},
     "Rips, p=1": {"persistence": "rips", "p": 1.0, "n_ranks": 10, "ranks__max_bars": 10},
     "Rips, dissimilarities": {"persistence": RipsPersistence(metric="precomputed")},
+    "alpha, landscapes": {"ranks": Landscapes(8, 4)},
+    "alpha beside the distance to measure": {
+        "persistence": LipschitzUnion(
+            [
+                ("alpha", make_pipeline(AlphaPersistence(), StableRank(n_ranks=12))),
+                ("measure", make_pipeline(MEASURE, Landscapes(8, 4))),
+            ]
+        )
+    },
+    "alpha, l-inf distances": {"network__layer": "linf-distance"},
+    "alpha, free": {
+        "network__layer": "free",
+        "network__activation": "relu",
+        "certified_training": "box",
+        "epsilon": 0.02,
+    },
 }
 ON_POINTS: list[dict[str, Any]] = [
     {"threat": "per_point"},
     {"threat": "hausdorff"},
     {"threat": "per_coordinate"},
+    {"threat": "frobenius"},
 ]
 ON_DIAGRAMS: list[dict[str, Any]] = [
     {"threat": "bottleneck"},
@@ -66,16 +87,20 @@ CASES = [
     *(("alpha in space", threat) for threat in ON_POINTS[:2]),
     *(("Rips, p=1", threat) for threat in ON_POINTS[:2] + ON_DIAGRAMS[:3]),
     ("Rips, dissimilarities", {"threat": "sup"}),
+    *(("alpha, landscapes", threat) for threat in [ON_POINTS[1], *ON_DIAGRAMS[:2]]),
+    *(("alpha beside the distance to measure", threat) for threat in ON_POINTS[::3]),
+    ("alpha, l-inf distances", ON_POINTS[1]),
+    *(("alpha, free", threat) for threat in [*ON_POINTS[1:2], ON_DIAGRAMS[0]]),
 ]
 
 
 @dataclass
 class Trained:
-    """A model, the inputs of its first step, and the diagrams that come out of it."""
+    """A model, the inputs of its first step, and the diagrams that come out, unless of several."""
 
     model: StableRankClassifier
     X: list[Cloud]
-    diagrams: DiagramBatch
+    diagrams: DiagramBatch | None
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +118,9 @@ def trained(some_clouds: MakeClouds) -> Callable[[str], Trained]:
                 X = [np.maximum(matrix, matrix.T) for matrix in X]
             settings = {"max_epochs": 12, "network__hidden": (16, 16), **MODELS[name]}
             model = StableRankClassifier(random_state=0, **settings).fit(X, y)
-            found[name] = Trained(model, X, model.pipeline_[0].transform(X))
+            union = name == "alpha beside the distance to measure"
+            diagrams = None if union else model.pipeline_[0].transform(X)
+            found[name] = Trained(model, X, diagrams)
         return found[name]
 
     return get
@@ -121,6 +148,54 @@ def test_no_certificate_breaks(
     assert np.median(result.displacement / np.maximum(claims.radius, 1e-300)) > 0.99
 
 
+METHOD_CASES = [
+    ("alpha, p=inf", {"threat": "per_point"}),
+    ("alpha, p=2, distance contour", {"threat": "hausdorff"}),
+    ("alpha, landscapes", {"threat": "frobenius"}),
+    ("alpha, l-inf distances", {"threat": "bottleneck"}),
+    ("alpha, free", {"threat": "per_point"}),
+]
+
+
+@pytest.mark.parametrize("method", ["global", "interval", "linear"])
+@pytest.mark.parametrize(("name", "threat"), METHOD_CASES, ids=str)
+def test_none_of_one_method_breaks_right_below_its_radius(
+    name: str, threat: dict[str, Any], method: str, trained: Callable[[str], Trained], seed: int
+) -> None:
+    known = trained(name)
+    X = known.diagrams if threat in ON_DIAGRAMS else known.X
+    claims = known.model.certify(X, method=method, **threat)
+    assert (claims.radius > 0).mean() > 0.7
+    result = attack(
+        known.model,
+        X,
+        claims.prediction,
+        radius=np.nextafter(claims.radius, 0.0),
+        n_queries=N_QUERIES,
+        random_state=seed,
+        **threat,
+    )
+    assert result.accuracy == 1.0
+
+
+def test_a_count_of_deleted_points_is_attained_and_does_not_break(
+    trained: Callable[[str], Trained], seed: int
+) -> None:
+    known = trained("alpha, p=inf")
+    claims = known.model.certify(known.X, threat="deletion")
+    assert claims.closed
+    result = attack(
+        known.model,
+        known.X,
+        claims.prediction,
+        threat="deletion",
+        radius=claims.radius,
+        n_queries=N_QUERIES,
+        random_state=seed,
+    )
+    assert result.accuracy == 1.0
+
+
 def test_that_is_more_than_five_thousand_displacements() -> None:
     # 0.7 of the clouds, at least, have a radius and so N_QUERIES displacements.
     assert 0.7 * len(CASES) * N_CLOUDS * N_QUERIES > 5000
@@ -138,7 +213,7 @@ def test_neither_method_breaks_one_alone(
     assert result.accuracy == 1.0
 
 
-@pytest.mark.parametrize("threat", [*ON_POINTS, ON_DIAGRAMS[0]], ids=str)
+@pytest.mark.parametrize("threat", [*ON_POINTS[:3], ON_DIAGRAMS[0]], ids=str)
 def test_beyond_the_radii_attacks_succeed(
     threat: dict[str, Any], trained: Callable[[str], Trained], seed: int
 ) -> None:

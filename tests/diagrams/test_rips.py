@@ -258,7 +258,7 @@ def test_stability_knows_where_it_starts() -> None:
         assert targets == {"H0": ORDERED_DEATHS, "H1": BOTTLENECK}
     with pytest.raises(StabilityError, match=re.escape("from matrix[sup], not from points[hausd")):
         matrices.stability(HAUSDORFF)
-    with pytest.raises(StabilityError, match=re.escape("from points[hausdorff], not from matrix")):
+    with pytest.raises(StabilityError, match=re.escape("points[frobenius], not from matrix")):
         clouds.stability(SUP)
 
 
