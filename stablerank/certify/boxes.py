@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _GROWTH = 4.0
-_MOST_GROWTH_STEPS = 40
+_STEADY_STEPS = 4  # then the growth is squared in every step: 10^300 is not far
+_MOST_GROWTH_STEPS = 16
+_MOST_BISECTIONS = 64
+_LARGEST = 1e300  # times the constants of filtrations still finite
 _SAFETY = 1 - 2.0**-40
 
 Keeps = Callable[[NDArray[np.float64], NDArray[np.intp]], NDArray[np.bool_]]
@@ -35,7 +38,7 @@ def largest_sizes(
         Positive sizes to begin with where `start` is 0.
     steps : int, default=12
         Bisections after the ε has been enclosed within a factor of 4; on a logarithmic scale, so
-        that 12 of them leave 0.04 percent.
+        that 12 of them leave 0.04 percent. An ε far from the scale takes a few more.
 
     Returns
     -------
@@ -51,6 +54,8 @@ def largest_sizes(
     everyone = np.arange(n)
     tried = np.where(start > 0, start, scale)
     verified, refuted = np.zeros(n), np.full(n, np.inf)
+    # a scale may say nothing, as that of points that coincide, so it is no limit below 1e12
+    least, most = 1e-12 * scale, 1e12 * np.clip(scale, 1.0, _LARGEST / 1e12)
 
     def ask(rows: NDArray[np.intp]) -> None:
         good = keeps(tried[rows], rows)
@@ -58,18 +63,24 @@ def largest_sizes(
         refuted[rows[~good]] = np.minimum(refuted[rows[~good]], tried[rows[~good]])
 
     ask(everyone)
-    for _ in range(_MOST_GROWTH_STEPS):  # upwards while it holds, downwards until it does
-        rows = np.flatnonzero((verified == 0) | np.isinf(refuted))
-        rows = rows[(tried[rows] > 1e-12 * scale[rows]) & (tried[rows] < 1e12 * scale[rows])]
+    growth = _GROWTH
+    for step in range(_MOST_GROWTH_STEPS):  # upwards while it holds, downwards until it does
+        up = np.isinf(refuted)
+        rows = np.flatnonzero(np.where(up, tried < most, (verified == 0) & (tried > least)))
         if rows.size == 0:
             break
-        up = np.isinf(refuted[rows])
-        tried[rows] = np.where(up, tried[rows] * _GROWTH, tried[rows] / _GROWTH)
+        with np.errstate(over="ignore"):  # cut at once
+            larger = np.minimum(tried * growth, most)
+        tried[rows] = np.where(up, larger, np.maximum(tried / growth, least))[rows]
         ask(rows)
-    for _ in range(steps):
-        rows = np.flatnonzero((verified > 0) & np.isfinite(refuted) & (verified < refuted))
+        growth = growth if step < _STEADY_STEPS else min(growth**2, 1e150)
+    enclosed = _GROWTH ** (2.0**-steps) * (1 + 1e-9)
+    for _ in range(_MOST_BISECTIONS):
+        rows = np.flatnonzero((verified > 0) & (refuted > verified * enclosed))
+        rows = rows[np.isfinite(refuted[rows])]
         if rows.size == 0:
             break
-        tried[rows] = np.sqrt(verified[rows]) * np.sqrt(refuted[rows])  # squares overflow
+        # two roots, since the product may be beyond all numbers, or 0
+        tried[rows] = np.sqrt(verified[rows]) * np.sqrt(refuted[rows])
         ask(rows)
     return np.nextafter(verified * _SAFETY, 0.0) * (verified > 0)

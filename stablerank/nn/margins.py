@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from stablerank.nn.activations import Abs, GroupSort, MaxMin
 from stablerank.nn.linf import LinfDistance, LinfLinear, Standardize
-from stablerank.nn.network import layer_bounds, leaf_layers
+from stablerank.nn.network import certified_layers, layer_bounds
 from stablerank.nn.relaxation import (
     Affine,
     Between,
@@ -63,7 +63,7 @@ def margin_bounds(
     ValueError
         If shapes do not fit, an end is on the wrong side, or a class is out of range.
     StabilityError
-        If a layer is unknown, or the weights are not float64.
+        If a layer is unknown or has hooks, or the weights are not float64.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def margin_bounds(
             f"predicted has shape {tuple(classes.shape)}, but there are {len(lower)} boxes: "
             f"expected one class index a box."
         )
-    layers = list(leaf_layers(network))
+    layers = certified_layers(network)
     with torch.no_grad():
         rows = max(1, _NUMBERS_AT_ONCE // _numbers_a_row(layers, lower.shape[1]))
         boxes = zip(lower.split(rows), upper.split(rows), classes.split(rows), strict=True)

@@ -126,7 +126,8 @@ class StableRankNetwork(nn.Module):
 
     def feature_stability(self, source: Space = LINF) -> StabilityChain:
         """The bounds from the vectors to the features before the head."""
-        return chain_of_layers(nn.Sequential(self.standardize, self.body), source)
+        *features, _ = certified_layers(self)
+        return chain_of_layers(nn.Sequential(*features), source)
 
     def pairwise_constants(self) -> NDArray[np.float64]:
         """‖w_i − w_j‖₁ of the head: z_i − z_j moves by that times the features (N3)."""
@@ -152,7 +153,7 @@ class StableRankNetwork(nn.Module):
         StabilityError
             If the weights are not float64: see :meth:`folded`.
         """
-        for layer in leaf_layers(self):
+        for layer in certified_layers(self):
             lower, upper = layer_bounds(layer, lower, upper)
         return lower, upper
 
@@ -207,7 +208,7 @@ class StableRankNetwork(nn.Module):
         StabilityError
             If the weights are not float64: see :meth:`folded`.
         """
-        for layer in leaf_layers(self):
+        for layer in certified_layers(self):
             magnitude, error = layer_rounding(layer, magnitude, error)
         return error * (1 + 1e-12)
 
@@ -272,10 +273,11 @@ def chain_of_layers(body: nn.Module, source: Space = LINF) -> StabilityChain:
     Raises
     ------
     StabilityError
-        If a layer has no `stability` and is none of the known ones: nothing defaults to 1.
+        If a layer has no `stability` and is none of the known ones: nothing defaults to 1. And as
+        :func:`certified_layers`.
     """
     bounds: list[Bound | StabilityChain] = []
-    for layer in leaf_layers(body):
+    for layer in certified_layers(body):
         bounds.append(layer_bound(layer, source))
         source = bounds[-1].target
     return StabilityChain(*bounds)
@@ -290,6 +292,38 @@ def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
             yield from leaf_layers(child)
     else:
         yield module
+
+
+def certified_layers(module: nn.Module) -> list[nn.Module]:
+    """The layers of :func:`leaf_layers`, of which each computes what its class says.
+
+    A hook may make anything of a layer's input, output or weights, a statistic of the batch for
+    one, and nobody would see it in the layer. The older normalisations of ``torch.nn.utils`` are
+    hooks: the weight that a layer shows is then that of its last forward pass.
+
+    Raises
+    ------
+    StabilityError
+        If a module has hooks or a replaced ``forward``, or is parametrized by weights that move
+        while it is in training mode, as with ``parametrizations.spectral_norm``.
+    """
+    for name, part in module.named_modules():
+        where = f"{name}: {type(part).__name__}" if name else type(part).__name__
+        if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):
+            raise StabilityError(
+                f"{where} has a forward hook, or a forward of its own: what it computes is not "
+                f"what its class says. Remove it, or put it into a layer with stability and bounds."
+            )
+        moving = (
+            isinstance(part, parametrize.ParametrizationList)
+            and next(part.buffers(), None) is not None
+        )
+        if moving and part.training:
+            raise StabilityError(
+                f"{where} changes the weights whenever they are read, in training mode: call "
+                f"eval() first."
+            )
+    return list(leaf_layers(module))
 
 
 def layer_bound(layer: nn.Module, source: Space) -> Bound | StabilityChain:

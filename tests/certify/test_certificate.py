@@ -119,6 +119,16 @@ def test_no_clouds_at_all() -> None:
         claims.certified_accuracy([], 0.1)
 
 
+def test_closed_certificates_stay_closed_side_by_side() -> None:
+    # they were open afterwards, and radius 2 said nothing of 2 points
+    points = certificates([2.0], prediction=np.array(["a"]), margin=np.ones(1), closed=True)
+    joined = Certificates.concatenate([points, points])
+    assert joined.closed
+    assert joined.certified_accuracy(["a", "a"], 2) == points.certified_accuracy(["a"], 2) == 1.0
+    with pytest.raises(ValueError, match="2 different claims"):
+        Certificates.concatenate([points, dataclasses.replace(points, closed=False)])
+
+
 # Errors.
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -23,7 +24,8 @@ from stablerank.nn import (
     Standardize,
 )
 from stablerank.nn.affine import center_and_radius
-from stablerank.nn.network import layer_bounds
+from stablerank.nn.margins import margin_bounds
+from stablerank.nn.network import chain_of_layers, layer_bounds
 from stablerank.stability import StabilityError
 
 N_IN, N_OUT = 12, 8
@@ -361,3 +363,84 @@ def test_only_float64_is_certified(name: str, seed: int) -> None:
     assert layer_bounds(made(name, seed).float(), lower, upper, rounding=False)[0].dtype == (
         torch.float32
     )
+
+
+# Layers that compute something else than their class says.
+
+
+def _centred(layer: nn.Module, inputs: Any, outputs: Tensor) -> Tensor:
+    return outputs - outputs.mean(dim=0)
+
+
+def _hooked(kind: str) -> nn.Sequential:
+    """Logits (x, −x), and something that changes them behind the back of the layers' classes."""
+    layer = nn.Linear(1, 2).double()
+    layer.weight.data.copy_(tensor([[1.0], [-1.0]]))
+    layer.bias.data.zero_()
+    network = nn.Sequential(layer, nn.Identity())
+    if kind == "live batch statistic":
+        layer.register_forward_hook(_centred)
+    elif kind == "shifted input":
+        network.register_forward_pre_hook(lambda module, inputs: (inputs[0] - 5,))
+    elif kind == "weight from a hook":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's old way, still in use
+            nn.utils.weight_norm(layer)
+        layer.weight_g.data.mul_(-1.0)  # layer.weight is the old one until the next forward
+    elif kind == "replaced forward":
+        layer.forward = lambda x: -nn.functional.linear(x, layer.weight)  # type: ignore
+    elif kind == "weights that move when they are read":
+        nn.utils.parametrizations.spectral_norm(layer)
+    return network
+
+
+CHANGES = (
+    "live batch statistic",
+    "shifted input",
+    "weight from a hook",
+    "replaced forward",
+    "weights that move when they are read",
+)
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_what_changes_layers_from_outside_is_refused(kind: str) -> None:
+    # for all but the last, margins of 1 were certified where the other class is predicted
+    network = _hooked(kind)
+    with pytest.raises(StabilityError, match=r"not what its class says|call eval"):
+        margin_bounds(network, [[0.5]], [[1.0]], [0])
+    with pytest.raises(StabilityError, match=r"not what its class says|call eval"):
+        chain_of_layers(network)
+
+
+@pytest.mark.parametrize("kind", CHANGES[:-1])
+def test_it_is_refused_with_reason(kind: str) -> None:
+    with torch.no_grad():
+        logits = _hooked(kind)(tensor([[0.5], [1.0]]))
+    assert (logits[:, 0] - logits[:, 1]).min() < 1  # the margin of the layers alone
+
+
+def test_weights_that_have_come_to_rest_are_certified() -> None:
+    network = _hooked("weights that move when they are read").eval()
+    logits = network(tensor([[0.5]]))[0].tolist()
+    bound = margin_bounds(network, [[0.5]], [[0.5]], [0])
+    assert bound[0] == pytest.approx(logits[0] - logits[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("part", ["head", "body", "standardize", "whole"])
+def test_a_hook_anywhere_in_a_network_is_refused(part: str) -> None:
+    network = StableRankNetwork(4, 2, hidden=(8,)).folded()
+    module = network if part == "whole" else getattr(network, part)
+    handle = module.register_forward_hook(_centred)
+    box = torch.zeros(1, 4, dtype=torch.float64)
+    for ask in (
+        network.stability,
+        network.feature_stability,
+        lambda: network.rounding(np.ones(1), np.zeros(1)),
+        lambda: network.bounds(box, box),
+        lambda: margin_bounds(network, box, box, [0]),
+    ):
+        with pytest.raises(StabilityError, match="hook"):
+            ask()
+    handle.remove()
+    assert network.stability().constant <= 1
