@@ -200,11 +200,11 @@ def _robustness(summary: Mapping[str, Any], name: str) -> Table:
         [_headed("ε", summary["unit"]), "certified", "attacked", "forest attacked"],
         rows,
         "rrrr",
-        f"Right on {target['n_attacked']} test clouds: provably; after the attacks; and what attacks "
-        f"leave of the forest. Those on our model follow its gradients, then search; a forest has "
-        f"no gradients, so those on it only search, and are the weaker ones: the two columns are no "
-        f"contest. Stronger attacks may leave less, but of our model never less than the certified "
-        f"share.",
+        f"Right on {target['n_attacked']} test clouds: provably; after the attacks; and what "
+        f"attacks leave of the forest. Those on our model follow its gradients, then search; a "
+        f"forest has no gradients, so those on it only search, and are the weaker ones: the two "
+        f"columns are no contest. Stronger attacks may leave less, but of our model never less "
+        f"than the certified share.",
     )
 
 
