@@ -26,6 +26,7 @@ from stablerank.ranks import (
     DistanceContour,
     HalfLengths,
     Landscapes,
+    PersistenceImages,
     StableRank,
     StandardContour,
     Windows,
@@ -44,6 +45,7 @@ _VECTORIZERS: dict[str, Any] = {
     "half lengths": HalfLengths,
     "landscapes": Landscapes,
     "windows": Windows,
+    "persistence images": PersistenceImages,
 }
 _UNION = "union"
 _STAGE_KEYS = {"kind", "parameters", "fitted"}
@@ -230,7 +232,7 @@ def _check_fitted_vectorizer(stage: Any, fitted: dict[str, Any]) -> None:
 def _check_by_dimension(
     name: str, values: Any, dimensions: tuple[int, ...], example: dict[int, Any]
 ) -> None:
-    """A dict with a count, or a finite array of as many axes as the example, for each dimension."""
+    """A dict with a count, a threshold, or a finite array as the example, for each dimension."""
     if not isinstance(values, dict) or tuple(values) != dimensions:
         raise ValueError(f"{name}={values!r}: expected one entry for each homology dimension.")
     for k, value in values.items():
@@ -241,6 +243,8 @@ def _check_by_dimension(
                 and value.shape[1:] == example[k].shape[1:]
                 and bool(np.isfinite(value).all())
             )
+        elif isinstance(example[k], float):
+            good = isinstance(value, float) and 0 <= value < math.inf
         else:
             good = is_count(value)
         if not good:
