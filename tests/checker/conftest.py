@@ -29,9 +29,11 @@ from stablerank import (
     certify,
 )
 from stablerank.certify.votes import HashedVotes
-from stablerank.checker import Verdict, check_files
+from stablerank.checker import Verdict, check_files, model_file
 from stablerank.checker.file_format import diagram_rows, with_digest
+from stablerank.checker.threats import Space, read_threat
 from stablerank.ranks import PersistenceImages
+from stablerank.stage_files import plain_stage
 
 Array = NDArray[np.float64]
 Change = Callable[[dict[str, Any]], None]
@@ -210,3 +212,35 @@ def rewrite(path: Path, change: Change) -> None:
     change(content)
     del content["sha256"]
     path.write_bytes(with_digest(content))
+
+
+_ALONE = {"p": None, "q": None, "closed": False}
+_UNITS = {
+    "per_point": "ℓ2 displacement of every point, in the units of the points",
+    "per_coordinate": "change of every coordinate, in the units of the points",
+    "frobenius": "ℓ2 norm of the displacements of all points together",
+    "hausdorff": "Hausdorff distance, in the units of the points",
+    "sup": "change of every entry of the dissimilarity matrix",
+    "bottleneck": "bottleneck distance between diagrams, in the filtration's unit",
+}
+
+
+def space_of(threat: str, p: float | None = None, q: float | None = None) -> Space:
+    """The metric of a threat, as chains write it."""
+    if threat != "wasserstein":
+        found = read_threat({"threat": threat, "unit": _UNITS[threat], **_ALONE}).space
+        assert found is not None
+        return found
+    return {"kind": "diagram", "metric": "wasserstein", "p": str(p), "q": str(q)}
+
+
+def stages_of(*stages: Any) -> tuple[model_file.Stage, ...]:
+    """As they would stand in a file."""
+    return tuple(model_file._stage(plain_stage(stage)) for stage in stages)
+
+
+def on_a_line(k: int, **parameters: Any) -> DistanceToMeasurePersistence:
+    """On a line, with vertices at -1, 0 and 1; only components."""
+    return DistanceToMeasurePersistence(
+        k, resolution=3, box=([-1], [1]), homology_dimensions=(0,), **parameters
+    )
