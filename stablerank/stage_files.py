@@ -23,14 +23,12 @@ from stablerank.diagrams import (
 )
 from stablerank.diagrams.grid import check_box
 from stablerank.ranks import (
-    DistanceContour,
     HalfLengths,
     Landscapes,
     StableRank,
-    StandardContour,
     Windows,
 )
-from stablerank.ranks.contours import contour_from_dict
+from stablerank.ranks.contour_files import CONTOURS, contour_from_dict
 from stablerank.stages import LipschitzUnion, pipeline_stages
 
 _FILTRATIONS: dict[str, Any] = {
@@ -270,7 +268,7 @@ def _plain_value(value: Any) -> Any:
         return int(value)
     if isinstance(value, (float, np.floating)):
         return {"float": float(value).hex()}
-    if type(value) in (StandardContour, DistanceContour):
+    if type(value) in CONTOURS.values():
         return {"contour": value.to_dict()}
     if hasattr(value, "get_params") and not isinstance(value, type):
         return {"stage": plain_stage(value)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -111,7 +112,7 @@ class Contour(ABC):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: ``contour_from_dict`` is the inverse."""
+        """The parameters by name, and the kind, for JSON; ``contour_from_dict`` is the inverse."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Contour) and self.to_dict() == other.to_dict()
@@ -205,10 +206,10 @@ class DistanceContour(Contour):
         weights: Sequence[float],
         floor: float = 0.0,
     ) -> None:
-        self.means = _floats("means", means)
-        self.scales = _floats("scales", scales)
-        self.weights = _floats("weights", weights)
-        (self.floor,) = _floats("floor", [floor])
+        self.means = float_sequence("means", means)
+        self.scales = float_sequence("scales", scales)
+        self.weights = float_sequence("weights", weights)
+        self.floor = float_number("floor", floor)
         if not len(self.means) == len(self.scales) == len(self.weights) > 0:
             raise ValueError(
                 f"means, scales and weights have lengths {len(self.means)}, {len(self.scales)} and "
@@ -237,16 +238,17 @@ class DistanceContour(Contour):
 
     def cumulative(self, values: Tensor) -> Tensor:
         """F at the given values, elementwise: non-decreasing, F(0) = 0 for the floor's part."""
-        return self.floor * values + self._mixture(values)
+        return self.floor * values + self.mixture(values)
 
     def lengths(self, births: Tensor, deaths: Tensor) -> Tensor:
         """``F(deaths) - F(births)``, not below 0 by rounding."""
         # the floor times the length, and not the difference of two products: a diagram that an
         # adversary changes may have short bars of any birth, and these must not round to long ones
-        mixture = self._mixture(deaths) - self._mixture(births)
+        mixture = self.mixture(deaths) - self.mixture(births)
         return (self.floor * (deaths - births) + mixture).clamp_min(0.0)
 
-    def _mixture(self, values: Tensor) -> Tensor:
+    def mixture(self, values: Tensor) -> Tensor:
+        """Σ w_i Φ((x − μ_i)/σ_i) at the given values x, elementwise: F without the floor's part."""
         integral = torch.zeros_like(values)
         # a component at a time: no value's bits depend on how many stand beside it
         for mean, scale, weight in zip(self.means, self.scales, self.weights, strict=True):
@@ -307,18 +309,6 @@ def check_contour(contour: Contour | Literal["standard"]) -> Contour:
     )
 
 
-def contour_from_dict(data: dict[str, Any]) -> Contour:
-    """The inverse of :meth:`Contour.to_dict`."""
-    if data.get("contour") == "standard":
-        return StandardContour()
-    if data.get("contour") == "distance":
-        return DistanceContour(data["means"], data["scales"], data["weights"], data["floor"])
-    raise ValueError(
-        f'contour={data.get("contour")!r} is not one that can be read: expected "standard" or '
-        f'"distance".'
-    )
-
-
 def bar_lengths(diagram: np.ndarray[Any, np.dtype[np.float64]], contour: Contour) -> Tensor:
     """Lengths of the bars of diagrams, shape (..., n_bars, 2) to (..., n_bars), in float64."""
     # copies, since workers are given arrays that torch warns of: they cannot be written
@@ -326,14 +316,40 @@ def bar_lengths(diagram: np.ndarray[Any, np.dtype[np.float64]], contour: Contour
     return contour.lengths(torch.from_numpy(births), torch.from_numpy(deaths))
 
 
-def _floats(name: str, values: Any) -> tuple[float, ...]:
+def float_sequence(name: str, values: Any) -> tuple[float, ...]:
+    """A parameter that is a sequence of numbers.
+
+    Raises
+    ------
+    TypeError
+        For anything else; it is named.
+    """
     try:
         items = [values] if isinstance(values, (str, bytes)) else list(values)
-        if any(isinstance(item, (str, bytes)) for item in items):
+        return tuple(float_number(name, item) for item in items)
+    except TypeError:
+        raise TypeError(f"{name}={values!r}: expected a sequence of numbers.") from None
+
+
+def float_number(name: str, value: Any) -> float:
+    """A parameter that is a number.
+
+    Raises
+    ------
+    TypeError
+        For anything else; it is named.
+    """
+    try:
+        if isinstance(value, (str, bytes)):
             raise TypeError
         # -0.0 + 0.0 is 0.0, so equal contours have equal hashes
-        return tuple(float(item) + 0.0 for item in items)
+        return float(value) + 0.0
     except TypeError:
-        shown = values[0] if name == "floor" else values
-        expected = "a number" if name == "floor" else "a sequence of numbers"
-        raise TypeError(f"{name}={shown!r}: expected {expected}.") from None
+        raise TypeError(f"{name}={value!r}: expected a number.") from None
+
+
+def inverse_up(*factors: float) -> float:
+    """The smallest float64 number that is at least 1 / (the product of positive numbers)."""
+    product = math.prod(map(Fraction, factors))
+    inverse = float(1 / product)
+    return inverse if Fraction(inverse) >= 1 / product else math.nextafter(inverse, math.inf)
