@@ -389,14 +389,11 @@ def rank_excess(contour: Contour, seed: int) -> float:
         reach = np.nextafter(np.array([size]), np.inf)
         error = model.rounding(centre, 4 * U, reach)
         near, far = model.transform(centre), model.transform(others)
-        worst = max(
-            worst, float((np.abs(far - near) - share * constants * reach - 2 * error).max())
-        )
-        if share == 1:
-            # the ends of bars were rounded once
-            ball = DiagramBall(centre, {1: reach + 4 * U * bars.max()}, {1: BOTTLENECK})
-            lower, upper = (ends.numpy() for ends in model.bounds(ball))
-            worst = max(worst, float(np.maximum(lower - far, far - upper).max()))
+        beyond = np.abs(far - near) - constants * reach - 2 * error
+        # the ends of bars were rounded once
+        ball = DiagramBall(centre, {1: reach + 4 * U * bars.max()}, {1: BOTTLENECK})
+        lower, upper = (ends.numpy() for ends in model.bounds(ball))
+        worst = max(worst, *(float(part.max()) for part in (beyond, lower - far, far - upper)))
     return worst
 
 
