@@ -108,11 +108,11 @@ def _vertices_of_all(
 
 def _gather(values: Tensor, vertices: Indices, rows: Indices) -> Tensor:
     """The values at the vertices of bars, in the order of `rows`; 0 where there is no bar."""
-    kept = torch.from_numpy(rows >= 0)
-    if not kept.any():
-        return torch.zeros(rows.shape, dtype=values.dtype)
-    chosen = values[torch.from_numpy(vertices[rows[rows >= 0]])]
-    return torch.zeros(rows.shape, dtype=values.dtype).masked_scatter(kept, chosen)
+    kept = rows >= 0
+    # where there are no bars at all the gradient is 0, but there is one
+    chosen = values[torch.from_numpy(vertices[rows[kept]])]
+    padded = torch.zeros(rows.shape, dtype=values.dtype)
+    return padded.masked_scatter(torch.from_numpy(kept), chosen)
 
 
 class _DistanceToMeasure(torch.autograd.Function):

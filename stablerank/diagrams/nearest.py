@@ -88,6 +88,7 @@ def nearest_points(
     owners : ndarray of shape (n_vertices,), int64
         For each vertex the cloud in which to look; it has at least k points.
     vertices : ndarray of shape (n_vertices, d), float64
+        Best in an order in which neighbours have the same owner and are near each other.
     k : int
         How many, 1 or more.
 
@@ -171,10 +172,15 @@ def _build_kernels() -> tuple[Callable[..., None], Callable[..., None]]:
         periods: NDArray[np.float64],
         found: NDArray[np.int64],
     ) -> None:
-        k = found.shape[1]
+        k, room = found.shape[1], points.shape[1]
+        all_squares, near, rows = np.empty(room), np.empty(room), np.empty(room, np.int64)
+        chosen = np.empty(room)
+        limit = np.inf  # as above, where the last vertex was one of the same cloud
         for v in range(len(vertices)):
             start, n = offsets[owners[v]], offsets[owners[v] + 1] - offsets[owners[v]]
-            squares = np.zeros(n)
+            squares = all_squares[:n]
+            squares[:] = 0.0
+            step = np.inf if v == 0 or owners[v] != owners[v - 1] else 0.0
             for axis in range(len(points)):
                 x, period = vertices[v, axis], periods[axis]
                 coordinates = points[axis, start : start + n]
@@ -182,15 +188,25 @@ def _build_kernels() -> tuple[Callable[..., None], Callable[..., None]]:
                     t = abs(coordinates[j] - x)
                     t = min(t, period - t)
                     squares[j] += t * t
-            near = squares.copy()
-            _select(near, n, k)
-            limit = near[:k].max()
+                if v > 0:
+                    step += (x - vertices[v - 1, axis]) ** 2
+            limit = (np.sqrt(limit) + np.sqrt(step)) ** 2 * (1 + 1e-9)
+            n_near = 0
+            for j in range(n):
+                near[n_near], rows[n_near] = squares[j], j
+                n_near += squares[j] <= limit
+            if n_near < k:
+                near[:n], rows[:n] = squares, np.arange(n)
+                n_near = n
+            chosen[:n_near] = near[:n_near]
+            _select(chosen, n_near, k)
+            limit = chosen[:k].max()
             n_found = 0
             for equal in (False, True):
-                for j in range(n):
-                    chosen = squares[j] == limit if equal else squares[j] < limit
-                    if chosen and n_found < k:
-                        found[v, n_found] = start + j
+                for j in range(n_near):
+                    takes = near[j] == limit if equal else near[j] < limit
+                    if takes and n_found < k:
+                        found[v, n_found] = start + rows[j]
                         n_found += 1
 
     try:

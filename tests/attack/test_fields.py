@@ -48,7 +48,7 @@ FIELDS: dict[str, tuple[DistanceToMeasurePersistence, int]] = {
         for k in (1, 2, 5)
         for periodic in (False, True)
     },
-    "H1 alone": (dtm(3, homology_dimensions=(1,)), 2),
+    "H1 alone": (dtm(2, resolution=14, homology_dimensions=(1,)), 2),
     "cap": (dtm(3, cap=0.4), 2),
     "workers": (dtm(3, n_jobs=2), 2),
     "a line": (dtm(2, d=1, resolution=30, homology_dimensions=(0,)), 1),
@@ -61,7 +61,7 @@ FIELDS: dict[str, tuple[DistanceToMeasurePersistence, int]] = {
 }
 IMAGES: dict[str, tuple[CubicalPersistence, list[tuple[int, ...]]]] = {
     "plane": (CubicalPersistence(), [(6, 7), (5, 5), (1, 1), (1, 4)]),
-    "H1 alone": (CubicalPersistence((1,)), [(6, 7), (2, 2)]),
+    "H1 alone": (CubicalPersistence((1,)), [(9, 10), (2, 2), (8, 8)]),
     "cylinder": (CubicalPersistence(periodic=(False, True)), [(6, 7), (5, 3)]),
     "torus": (CubicalPersistence(periodic=(True, True)), [(6, 7), (2, 1)]),
     "space": (CubicalPersistence((0, 1, 2)), [(4, 5, 6), (2, 3, 4)]),
@@ -73,7 +73,7 @@ def random_clouds(filtration: DistanceToMeasurePersistence, d: int, seed: int) -
     """Some points lie outside the box, where the torus wraps them."""
     rng = np.random.default_rng([seed, d])
     low, high = np.array(filtration.box)
-    sizes = (20, 5, 13, 6)
+    sizes = (40, 5, 25, 6)
     return [low + (high - low) * rng.uniform(-0.1, 1.1, size=(n, d)) for n in sizes]
 
 
@@ -117,6 +117,8 @@ def test_a_death_between_two_points() -> None:
     # The nearest two are −1 and 1 for every vertex, and f is largest at the ends: no bar.
     both = bars_with_gradients(dtm(2, **line).fit([[[0.0]] * 2]), pair, np.array([0, 2]))[0]
     assert [end.shape for end in both] == [(1, 0), (1, 0)]
+    (moves,) = torch.autograd.grad(both[1].sum(), pair)
+    assert not moves.any()  # there used to be none to ask for
 
 
 def test_the_shortest_way_around_a_torus() -> None:
@@ -309,6 +311,15 @@ def test_equal_points_are_taken_once_each() -> None:
         found = nearest_points([cloud], np.array([0]), np.zeros((1, 1)), k)[0]
         assert len(set(found.tolist())) == k
         assert (1 in found) == (k == 5)
+
+
+def test_no_bars_have_gradient_zero() -> None:
+    pixels = torch.zeros(12, 1, dtype=torch.float64, requires_grad=True)
+    shapes = [(2, 2), (2, 4)]
+    bars = bars_with_gradients(CubicalPersistence(), pixels, np.array([0, 4, 12]), shapes)
+    total = sum((births + deaths).sum() for births, deaths in bars.values())
+    (gradient,) = torch.autograd.grad(total, pixels)
+    assert not gradient.any()
 
 
 # Pipelines.
