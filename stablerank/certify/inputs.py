@@ -125,7 +125,8 @@ def _study_filtration(filtration: Any, vectorizer: Any, X: Any, source: Space) -
     def error(reach: NDArray[np.float64]) -> NDArray[np.float64]:
         # The adversary's cloud may have short bars at any height, wherever those of X are: on the
         # hypotenuse of a right triangle, say, which has no bar at all.
-        possible = (largest + to_diagrams * reach) * (1 + 1e-12)
+        # Where the constant is below 1, coordinates go further than values, and may round the more.
+        possible = (largest + max(to_diagrams, 1.0) * reach) * (1 + 1e-12)
         bound: NDArray[np.float64] = _rounding_of(vectorizer)(diagrams, relative, possible)
         return bound
 

@@ -160,8 +160,9 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
         Notes
         -----
         With K the constant, u the relative rounding and M the largest value: the exact diagram
-        moves by at most Kε, its values stay below M + Kε, and each of the two computed diagrams is
-        within u times its largest value of its exact one: Kε + u (2M + Kε) in all.
+        moves by at most Kε, and each of the two computed diagrams is within u times the largest
+        value of its exact one: Kε + u (2M + max(K, 1) ε) in all. Where K < 1 the values move less
+        than the points do, but their rounding may follow coordinates, as on a torus.
         """
         sizes = check_epsilon(epsilon, len(diagrams))
         relative = self.relative_rounding()
@@ -171,7 +172,8 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
                 raise StabilityError(f"{type(self).__name__}: {name} is a chain, not one bound.")
             dimension = int(name[1:])
             moved = multiply_up(sizes, bound.constant)
-            rounding = relative * (2 * largest_values + moved) * (1 + 1e-12)
+            farthest = np.maximum(moved, sizes)
+            rounding = relative * (2 * largest_values + farthest) * (1 + 1e-12)
             reach[dimension] = np.where(rounding > 0, np.nextafter(moved + rounding, np.inf), moved)
             metrics[dimension] = bound.target
         return DiagramBall(diagrams, reach, metrics, self.lowest_value)

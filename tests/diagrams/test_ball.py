@@ -8,8 +8,14 @@ import gudhi.hera
 import numpy as np
 import pytest
 
-from stablerank.diagrams import AlphaPersistence, DiagramBall, DiagramBatch, RipsPersistence
-from stablerank.stability import BOTTLENECK, LINF, ORDERED_DEATHS, StabilityError
+from stablerank.diagrams import (
+    AlphaPersistence,
+    DiagramBall,
+    DiagramBatch,
+    DistanceToMeasurePersistence,
+    RipsPersistence,
+)
+from stablerank.stability import BOTTLENECK, FROBENIUS, LINF, ORDERED_DEATHS, StabilityError
 
 BATCH = DiagramBatch.from_diagrams(
     [{0: [[0, 2], [0, 1]], 1: [[1, 3]]}, {0: [[0, 4]], 1: np.empty((0, 2))}]
@@ -103,3 +109,17 @@ def test_epsilon_is_checked() -> None:
     for epsilon in (-1.0, np.nan, np.inf, [0.1, 0.2]):
         with pytest.raises(ValueError, match="epsilon"):
             filtration.bounds(cloud, epsilon)
+
+
+def test_rounding_follows_the_points_where_values_move_less() -> None:
+    """On a torus coordinates are wrapped: points that go far round more than values that do not.
+
+    The ball used to charge the rounding of values up to M + ρ/√k, for points that move by ρ.
+    """
+    cloud = [np.random.default_rng(0).uniform(size=(30, 2))]
+    box = ((0.0, 0.0), (1.0, 1.0))
+    filtration = DistanceToMeasurePersistence(16, resolution=4, box=box, periodic=True).fit(cloud)
+    rho = 1e6
+    ball = filtration.bounds(cloud, rho, source=FROBENIUS)
+    charged = ball.reach[0][0] - rho / 4
+    assert charged >= filtration.relative_rounding() * rho
