@@ -20,6 +20,8 @@ from stablerank.diagrams.filtration import check_epsilon, is_integer
 from stablerank.diagrams.workers import check_workers, map_chunks
 from stablerank.stability import PER_POINT, Bound, Space, multiply_up
 
+_SMALLEST = 2.0**-1074
+
 
 class CloudVectorizer(TransformerMixin, BaseEstimator, ABC):
     """A scikit-learn transformer from clouds straight to vectors of distances.
@@ -157,10 +159,11 @@ class CloudVectorizer(TransformerMixin, BaseEstimator, ABC):
         """
         bound = self.stability(source)
         sizes = check_epsilon(epsilon, len(vectors))
-        # whatever the constant, no point moves by more than epsilon in any of these metrics
-        possible = (largest_values + max(bound.constant, 1.0) * sizes) * (1 + 1e-12)
-        moved = multiply_up(sizes[:, None], np.array(bound.constants))
-        reach = (moved + 2 * self.vector_rounding(possible)[:, None]) * (1 + 1e-15)
+        with np.errstate(over="ignore"):  # infinity is a bound
+            # whatever the constant, no point moves by more than epsilon in any of these metrics
+            possible = (largest_values + max(bound.constant, 1.0) * sizes) * (1 + 1e-12)
+            moved = multiply_up(sizes[:, None], np.array(bound.constants))
+            reach = (moved + 2 * self.vector_rounding(possible)[:, None]) * (1 + 1e-15)
         lower = np.maximum(np.nextafter(vectors - reach, -np.inf), 0.0)
         upper = np.nextafter(vectors + reach, np.inf)
         return torch.from_numpy(lower), torch.from_numpy(upper)
@@ -179,7 +182,8 @@ class CloudVectorizer(TransformerMixin, BaseEstimator, ABC):
             A bound on the error of every coordinate.
         """
         check_is_fitted(self, "n_features_out_")
-        return np.asarray(self._relative_rounding() * largest_values)
+        # a distance below the normal numbers is rounded to a multiple of the smallest
+        return np.asarray(self._relative_rounding() * largest_values + 4 * _SMALLEST)
 
     @abstractmethod
     def largest_values(self, X: Any) -> NDArray[np.float64]:
@@ -204,13 +208,12 @@ class CloudVectorizer(TransformerMixin, BaseEstimator, ABC):
         """A bound on the errors of a vector, relative to the largest distance of its cloud."""
 
     def _check_parameters(self) -> None:
-        try:
-            ks = self._ks
-        except TypeError:
-            ks = ()
+        # arrays and ranges would not come back from a model's file as what they were
+        ks = self._ks if is_integer(self.k) or isinstance(self.k, (list, tuple)) else ()
         if not ks or not all(is_integer(k) and k >= 1 for k in ks) or len(set(ks)) < len(ks):
             raise ValueError(
-                f"k={self.k!r}: expected a number of points, 1 or more, or several that differ."
+                f"k={self.k!r}: expected a number of points, 1 or more, or a list of several that "
+                f"differ."
             )
         if self.blocks is not None and not (is_integer(self.blocks) and self.blocks >= 1):
             raise ValueError(f"blocks={self.blocks!r}: expected an integer, 1 or more.")
