@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stablerank.certify import Certificates, certify
     from stablerank.diagrams import (
         AlphaPersistence,
+        AnisotropicPersistence,
         CachedPersistence,
         CubicalPersistence,
         DiagramBatch,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlphaPersistence",
+    "AnisotropicPersistence",
     "Bound",
     "CachedPersistence",
     "Certificates",
@@ -62,6 +64,7 @@ _HOMES = {
     "stablerank.certify": ("Certificates", "certify"),
     "stablerank.diagrams": (
         "AlphaPersistence",
+        "AnisotropicPersistence",
         "CachedPersistence",
         "CubicalPersistence",
         "DiagramBatch",
