@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stablerank.certify import Certificates, certify
     from stablerank.diagrams import (
         AlphaPersistence,
+        AnisotropicPersistence,
         CachedPersistence,
         CubicalPersistence,
         DiagramBatch,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlphaPersistence",
+    "AnisotropicPersistence",
     "Bound",
     "CachedPersistence",
     "Certificates",
@@ -73,6 +75,7 @@ _HOMES = {
     "stablerank.certify": ("Certificates", "certify"),
     "stablerank.diagrams": (
         "AlphaPersistence",
+        "AnisotropicPersistence",
         "CachedPersistence",
         "CubicalPersistence",
         "DiagramBatch",
