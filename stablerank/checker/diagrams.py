@@ -14,6 +14,7 @@ import numpy as np
 
 from stablerank.checker import grids
 from stablerank.checker.claims import ClaimError, NotChecked
+from stablerank.checker.linear_images import inner_of
 from stablerank.checker.model_file import Stage
 from stablerank.checker.rounding import Array, U, down, up
 
@@ -43,6 +44,10 @@ class Diagram:
     unseen: float
     ordered: bool
     lowest: float
+
+    def blurred(self, by: float) -> Diagram:
+        """The same bars, when what is computed may be farther from the exact ones by that much."""
+        return replace(self, error=up(self.error + by), unseen=float(up(self.unseen + 2 * by)))
 
     def later(self, delay: float) -> Diagram:
         """The same bars, all of them later."""
@@ -102,7 +107,7 @@ def diagrams(stage: Stage, item: Array) -> dict[int, Diagram]:
     NotChecked
         If the filtration cannot be recomputed.
     """
-    dimensions = sorted(int(k) for k in stage.parameters["homology_dimensions"])
+    dimensions = diagram_dimensions(stage)
     if not item.size or not np.isfinite(item).all():
         raise ClaimError("cloud", "it is empty, or not finite")
     if stage.kind == "cubical":
@@ -136,6 +141,13 @@ def diagrams(stage: Stage, item: Array) -> dict[int, Diagram]:
         output_squared_values=False
     )
     return _of_tree(tree, dimensions, relative, diameter)
+
+
+def diagram_dimensions(stage: Stage) -> list[int]:
+    """The homology dimensions in which a filtration has diagrams, ascending."""
+    if stage.kind == "anisotropic":
+        return diagram_dimensions(inner_of(stage))
+    return sorted(int(k) for k in stage.parameters["homology_dimensions"])
 
 
 def of_field(

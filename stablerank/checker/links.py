@@ -6,15 +6,17 @@ side, each a chain of its own.
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from stablerank.checker import fields
 from stablerank.checker.claims import ClaimError, NotChecked
+from stablerank.checker.diagrams import diagram_dimensions
+from stablerank.checker.linear_images import inner_of, matrix_of, norm_up
 from stablerank.checker.model_file import Stage
 from stablerank.checker.network import Affine, Kinks, Network
-from stablerank.checker.rounding import root_up, sum_up, up
+from stablerank.checker.rounding import inverse_root_up, root_up, sum_up, times_up
 from stablerank.checker.threats import Space
 from stablerank.checker.vectors import VECTORIZERS, homology_dimensions, slopes
 
@@ -54,6 +56,8 @@ def links_to_vectors(
             elements.append({"branches": branches, "joined": True})
         elif stage.kind in VECTORIZERS:
             elements.append(_vectorizer(stage, space, behind))
+        elif stage.kind in fields.KINDS:
+            elements += field_links(stage, space)
         else:
             *conversions, own = filtration_links(stage, space)
             elements += [*conversions, own]
@@ -62,26 +66,44 @@ def links_to_vectors(
 
 
 def filtration_links(stage: Stage, space: Space) -> list[Element]:
-    """From the metric of the adversary to the diagrams, by way of coarser metrics where need be."""
+    """From the metric of the adversary to the diagrams, by way of coarser metrics where need be.
+
+    Raises
+    ------
+    NotChecked
+        If no constant from there is known here.
+    """
+    conversions, space = _conversions(stage, space, set(_direct(stage)))
+    constant, ordered = _direct(stage)[space["metric"]], _has_ordered_deaths(stage)
+    branches = {}
+    for k in diagram_dimensions(stage):
+        target = ORDERED if ordered and k == 0 else BOTTLENECK
+        branches[f"H{k}"] = [_link(space, target, constant, stage.kind)]
+    return [*conversions, {"branches": branches, "joined": False}]
+
+
+def field_links(stage: Stage, space: Space) -> list[Element]:
+    """From the metric of the adversary to the vectors of a field, likewise."""
+    direct = fields.constants(stage)
+    conversions, space = _conversions(stage, space, set(direct))
+    each = direct[space["metric"]]
+    own = _link(space, _LINF, max(each), stage.kind)
+    return [*conversions, {**own, "constants": each, "coordinatewise": False}]
+
+
+def _conversions(stage: Stage, space: Space, known: set[str]) -> tuple[list[Element], Space]:
+    """To the first metric that is known, each no finer than that before; √d from coordinates."""
     conversions: list[Element] = []
-    while space["metric"] not in _direct(stage):
+    while space["metric"] not in known:
         metric = _COARSER.get(space["metric"])
         if metric is None or space["kind"] != "points":
             raise NotChecked("stage", f"{stage.kind!r} has no constant from {space['metric']!r}")
+        by_coordinate = space["metric"] == "per-coordinate"
+        costs = root_up(float(stage.fitted["dimension_"])) if by_coordinate else 1.0
         coarser = {"kind": "points", "metric": metric}
-        costs = root_up(float(stage.fitted["dimension_"])) if _is_box(space) else 1.0
         conversions.append(_link(space, coarser, costs, "conversion"))
         space = coarser
-    constant = _direct(stage)[space["metric"]]
-    in_order = stage.kind in ("alpha", "rips")
-    dimensions = sorted(int(k) for k in stage.parameters["homology_dimensions"])
-    branches = {
-        f"H{k}": [
-            _link(space, ORDERED if in_order and k == 0 else BOTTLENECK, constant, stage.kind)
-        ]
-        for k in dimensions
-    }
-    return [*conversions, {"branches": branches, "joined": False}]
+    return conversions, space
 
 
 def links_to_logits(network: Network) -> list[Element]:
@@ -168,17 +190,22 @@ def _direct(stage: Stage) -> dict[str, float]:
         return {"hausdorff": 1.0, "frobenius": root_up(0.5)}
     if stage.kind == "rips" and stage.parameters["metric"] == "euclidean":
         return {"hausdorff": 2.0, "frobenius": root_up(2.0)}
-    if stage.kind == "cubical" or stage.kind == "rips":
+    if stage.kind in ("cubical", "rips"):
         return {"sup": 1.0}
     if stage.kind == "distance to measure":
-        root = math.sqrt(stage.parameters["k"])
-        share = 1.0 if root == 1 else up(1 / root) * (1 + 2.0**-51)
-        return {"per-point": 1.0, "frobenius": float(share)}
+        return {"per-point": 1.0, "frobenius": inverse_root_up(stage.parameters["k"])}
+    if stage.kind == "anisotropic":
+        stretch, inner = norm_up(matrix_of(stage)), _direct(inner_of(stage))
+        known = ("hausdorff", "per-point", "frobenius")
+        return {name: float(times_up(inner[name], stretch)) for name in known if name in inner}
     return {}
 
 
-def _is_box(space: Space) -> bool:
-    return bool(space["metric"] == "per-coordinate")
+def _has_ordered_deaths(stage: Stage) -> bool:
+    """Whether births of H0 are 0, and deaths move in order (D3)."""
+    if stage.kind == "anisotropic":
+        return _has_ordered_deaths(inner_of(stage))
+    return stage.kind in ("alpha", "rips")
 
 
 def _link(source: Space, target: Space, constant: float, stage: str) -> Element:

@@ -138,4 +138,6 @@ def _value(plain: Any) -> Any:
         return np.array(numbers, dtype=np.float64).reshape(value["shape"])
     if kind in ("tuple", "list"):
         return [_value(v) for v in value]
-    return plain  # contours and stages: whoever needs one says that it is unknown
+    if kind == "stage":
+        return _stage(value)
+    return plain  # a contour: whoever needs it says whether it is known

@@ -19,9 +19,17 @@ from stablerank.checker.links import BOTTLENECK, ORDERED, links_to_vectors
 from stablerank.checker.model_file import Stage
 from stablerank.checker.network import Distances, Network
 from stablerank.checker.relaxation import least_gap
-from stablerank.checker.rounding import Array, down, times_up
+from stablerank.checker.rounding import down, times_up
 from stablerank.checker.threats import Space
-from stablerank.checker.vectors import Balls, box, homology_dimensions, pairs, slopes
+from stablerank.checker.vectors import (
+    Balls,
+    Box,
+    Boxes,
+    box,
+    homology_dimensions,
+    pairs,
+    slopes,
+)
 
 _HAUSDORFF: Space = {"kind": "points", "metric": "hausdorff"}
 _BOXES = ("interval", "linear")
@@ -45,26 +53,32 @@ class Subject:
     network: Network
     item: Input
 
-    def boxes(self, balls: Balls) -> list[tuple[Array, Array]]:
-        """Of all diagrams in balls the box of vectors, and those behind each layer.
+    def boxes(self, balls: Balls, of_fields: Boxes) -> list[Box]:
+        """Of all diagrams in balls, and fields in boxes, the vectors', and those of each layer.
 
         Raises
         ------
         ClaimError
             If the network takes vectors of another length.
         """
-        lower, upper = box(self.stages, balls)
+        lower, upper = box(self.stages, balls, of_fields)
         if lower.shape != self.network.center.shape:
             raise ClaimError("network", "the vectors are not of its length")
         return self.network.boxes(lower, upper)
 
-    def own_boxes(self) -> list[tuple[Array, Array]]:
+    def own_boxes(self) -> list[Box]:
         """Of the input as it is."""
-        return self.boxes(lambda f: {k: moved(d, 0.0) for k, d in self.item.diagrams(f).items()})
+        return self.boxes(
+            lambda f: {k: moved(own, 0.0) for k, own in self.item.diagrams(f).items()},
+            self.item.field,
+        )
 
-    def boxes_within(self, space: Space, radius: float) -> list[tuple[Array, Array]]:
+    def boxes_within(self, space: Space, radius: float) -> list[Box]:
         """Of all inputs within a radius."""
-        return self.boxes(lambda filtration: self.item.within(filtration, space, radius))
+        return self.boxes(
+            lambda filtration: self.item.within(filtration, space, radius),
+            lambda stage: self.item.field(stage, space, radius),
+        )
 
 
 def check_radius(subject: Subject, space: Space, route: str, radius: float, top: int) -> None:
@@ -136,13 +150,20 @@ def _by_ball(subject: Subject, threat: str, route: str, count: int, top: int) ->
             balls[id(filtration)] = subject.item.after_changes(filtration, count, threat)
         return balls[id(filtration)]
 
+    def no_field(stage: Stage) -> Box:
+        raise NotChecked("threat", f"what changed points do to a {stage.kind!r} is not known here")
+
     if route != "global":
-        boxes = subject.boxes(lambda f: {k: moved(*own) for k, own in ball(f).items()})
+        boxes = subject.boxes(lambda f: {k: moved(*own) for k, own in ball(f).items()}, no_field)
         return _check_boxes(subject, boxes, route, str(count), top)
-    centre = subject.boxes(lambda f: {k: moved(own, 0.0) for k, (own, _) in ball(f).items()})
+    centre = subject.boxes(
+        lambda f: {k: moved(own, 0.0) for k, (own, _) in ball(f).items()}, no_field
+    )
     gaps = subject.network.gaps(centre[-1], top)[0]
     moves = []
     for filtration, vectorizer in pairs(subject.stages):
+        if vectorizer is None:
+            continue  # of fields it has been said that nothing is known
         for k in homology_dimensions(vectorizer):
             diagram, reach = ball(filtration)[k]
             space = ORDERED if diagram.ordered else BOTTLENECK
@@ -171,9 +192,7 @@ def _global_radius(subject: Subject, space: Space, top: int) -> float:
     return float(radii.min())
 
 
-def _check_boxes(
-    subject: Subject, boxes: list[tuple[Array, Array]], route: str, claimed: str, top: int
-) -> None:
+def _check_boxes(subject: Subject, boxes: list[Box], route: str, claimed: str, top: int) -> None:
     if route not in _BOXES:
         raise NotChecked("route", f"{route!r} is not known here")
     network = subject.network

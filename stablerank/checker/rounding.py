@@ -56,3 +56,9 @@ def root_up(x: float) -> float:
     """The square root, rounded up."""
     root = math.sqrt(x)
     return root if root.is_integer() and root * root == x else math.nextafter(root, math.inf)
+
+
+def inverse_root_up(k: int) -> float:
+    """1/√k, rounded up; exact for 1."""
+    root = math.sqrt(k)
+    return 1.0 if root == 1 else math.nextafter(1 / root, math.inf) * (1 + 4 * U)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from stablerank.checker import templates
+from stablerank.checker import fields, templates
 from stablerank.checker.claims import ClaimError, NotChecked
 from stablerank.checker.contours import read_contour
 from stablerank.checker.diagrams import Bars
@@ -17,27 +17,41 @@ from stablerank.checker.rounding import TINY, Array, gamma, power_up, times_up
 from stablerank.checker.templates import largest
 from stablerank.checker.threats import Space
 
+Box: TypeAlias = tuple[Array, Array]
 Balls: TypeAlias = Callable[[Stage | None], Mapping[int, Bars]]
-"""From a filtration, or None where diagrams are given, to all diagrams that there may be."""
+Boxes: TypeAlias = Callable[[Stage], Box]
 
 VECTORIZERS = ("stable ranks", *templates.KINDS)
 
 
-def box(stages: tuple[Stage, ...], balls: Balls) -> tuple[Array, Array]:
-    """Lower and upper ends of the exact vectors of all diagrams in balls, (n_features,)."""
-    lower, upper = [], []
-    for filtration, vectorizer in pairs(stages):
-        found = balls(filtration)
-        for k in homology_dimensions(vectorizer):
+def box(stages: tuple[Stage, ...], balls: Balls, of_fields: Boxes) -> Box:
+    """Lower and upper ends of the exact vectors of all inputs that there may be, (n_features,).
+
+    Parameters
+    ----------
+    stages : tuple of Stage
+        From the input to the vectors.
+    balls : callable
+        From a filtration, or None where diagrams are given, to all diagrams that there may be.
+    of_fields : callable
+        From a field to the box of its vectors.
+    """
+    parts: list[Box] = []
+    for first, vectorizer in pairs(stages):
+        if vectorizer is None and first is not None:
+            parts.append(of_fields(first))
+        elif vectorizer is not None:
+            found = balls(first)
             make = _ranks if vectorizer.kind == "stable ranks" else templates.box
-            ends = make(vectorizer, k, found[k])
-            lower.append(ends[0].ravel())
-            upper.append(ends[1].ravel())
-    return np.concatenate(lower), np.concatenate(upper)
+            parts += [make(vectorizer, k, found[k]) for k in homology_dimensions(vectorizer)]
+    lower, upper = zip(*parts, strict=True)
+    return np.concatenate([e.ravel() for e in lower]), np.concatenate([e.ravel() for e in upper])
 
 
-def pairs(stages: tuple[Stage, ...]) -> list[tuple[Stage | None, Stage]]:
+def pairs(stages: tuple[Stage, ...]) -> list[tuple[Stage | None, Stage | None]]:
     """Filtrations and the vectorizers behind them, in the order of the features.
+
+    Without filtration where diagrams are given, and without vectorizer where a field makes vectors.
 
     Raises
     ------
@@ -48,6 +62,8 @@ def pairs(stages: tuple[Stage, ...]) -> list[tuple[Stage | None, Stage]]:
     if first.kind == "union":
         _check_union(first, rest)
         return [pair for _, branch in first.branches for pair in pairs(branch)]
+    if first.kind in fields.KINDS and not rest:
+        return [(first, None)]
     if first.kind in VECTORIZERS and not rest:
         _check_numbers(first)
         return [(None, first)]
@@ -59,9 +75,9 @@ def pairs(stages: tuple[Stage, ...]) -> list[tuple[Stage | None, Stage]]:
     raise NotChecked("stage", f"{names} is not known here")
 
 
-def homology_dimensions(vectorizer: Stage) -> list[int]:
-    """Those that it was fitted on, in the order of the features."""
-    return [int(k) for k in vectorizer.fitted["homology_dimensions_"]]
+def homology_dimensions(vectorizer: Stage | None) -> list[int]:
+    """Those that it was fitted on, in the order of the features; none of a field."""
+    return [] if vectorizer is None else [int(k) for k in vectorizer.fitted["homology_dimensions_"]]
 
 
 def slopes(vectorizer: Stage, k: int, space: Space) -> Array:

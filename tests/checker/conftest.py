@@ -16,15 +16,22 @@ from sklearn.pipeline import make_pipeline
 
 from stablerank import (
     AlphaPersistence,
+    AnisotropicPersistence,
     CubicalPersistence,
     DistanceContour,
+    DistanceField,
     DistanceToMeasurePersistence,
+    ExponentialContour,
     HalfLengths,
     Landscapes,
     LipschitzUnion,
     RipsPersistence,
+    ShiftContour,
+    SortedNeighbourDistances,
     StableRank,
     StableRankClassifier,
+    StepDistanceContour,
+    StepShiftContour,
     Windows,
     certify,
 )
@@ -32,14 +39,27 @@ from stablerank.certify.votes import HashedVotes
 from stablerank.checker import Verdict, check_files, model_file
 from stablerank.checker.file_format import diagram_rows, with_digest
 from stablerank.checker.threats import Space, read_threat
-from stablerank.ranks import PersistenceImages
+from stablerank.diagrams.anisotropic import squeeze
+from stablerank.ranks import Contour, PersistenceImages
 from stablerank.stage_files import plain_stage
 
 Array = NDArray[np.float64]
 Change = Callable[[dict[str, Any]], None]
 
 N_INPUTS = 6
-_MIXTURE = DistanceContour(means=[0.3, 1.0], scales=[0.2, 0.3], weights=[0.5, 0.4], floor=0.2)
+_DENSITY: dict[str, Any] = {
+    "means": [0.3, 1.0],
+    "scales": [0.2, 0.3],
+    "weights": [0.5, 0.4],
+    "floor": 0.2,
+}
+CONTOURS: dict[str, Contour] = {
+    "distance": DistanceContour(**_DENSITY),
+    "shift": ShiftContour(**_DENSITY),
+    "exponential": ExponentialContour(start=0.1, rate=2.0),
+    "step distance": StepDistanceContour(edges=[0.2, 0.9], steps=[0.5, 0.0, 2.0]),
+    "step shift": StepShiftContour(edges=[-0.3, 0.4, 1.1], steps=[0.5, 3.0, 0.7, 2.0]),
+}
 
 
 def heaps(seed: int = 0, n_points: int = 32) -> list[Array]:
@@ -107,12 +127,15 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[..., list[Array]], tuple[str, ..
         rings,
         ("per_point", "frobenius", "deletion", *DIAGRAMS),
     ),
-    "distance contour": (
-        {"contour": _MIXTURE, "n_ranks": 6},
-        rings,
-        ("hausdorff", "deletion", *DIAGRAMS),
-    ),
-    "distance contour, p=3": ({"contour": _MIXTURE, "p": 3.0, "n_ranks": 4}, rings, DIAGRAMS),
+    **{
+        f"{name} contour": (
+            {"contour": contour, "n_ranks": 6},
+            rings,
+            ("hausdorff", "deletion", *DIAGRAMS),
+        )
+        for name, contour in CONTOURS.items()
+    },
+    "contour, p=3": ({"contour": CONTOURS["shift"], "p": 3.0, "n_ranks": 4}, rings, DIAGRAMS),
     "distance to measure": (
         {"persistence": measure(cap=0.9), "ranks": HalfLengths(2)},
         heaps,
@@ -142,6 +165,53 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[..., list[Array]], tuple[str, ..
         ("sup", "W1"),
     ),
     "union": ({"persistence": several()}, rings, (*POINTS, "deletion")),
+    "field": (
+        {"persistence": DistanceField([1, 3], kind="measure", resolution=5)},
+        heaps,
+        POINTS,
+    ),
+    "nearest points": (
+        {
+            "persistence": DistanceField(
+                resolution=6, box=((-1, -1), (3, 1)), periodic=True, values="sorted", blocks=7
+            )
+        },
+        heaps,
+        ("hausdorff", "per_coordinate", "deletion"),
+    ),
+    "neighbours": (
+        {"persistence": SortedNeighbourDistances([1, 4], blocks=5)},
+        rings,
+        POINTS,
+    ),
+    "field beside persistence": (
+        {
+            "persistence": LipschitzUnion(
+                [
+                    ("alpha", make_pipeline(AlphaPersistence(), StableRank(n_ranks=5))),
+                    ("field", DistanceField(resolution=4, values="sorted")),
+                ]
+            )
+        },
+        rings,
+        (*POINTS, "hausdorff", "deletion"),
+    ),
+    "linear images": (
+        {
+            "persistence": AnisotropicPersistence(AlphaPersistence(), squeeze(20, 0.4)),
+            "n_ranks": 7,
+        },
+        rings,
+        (*POINTS, "hausdorff", "deletion", "W1"),
+    ),
+    "fields of linear images": (
+        {
+            "persistence": AnisotropicPersistence(measure(), [[1.0, 0.3], [0.0, 0.7]]),
+            "ranks": HalfLengths(2),
+        },
+        heaps,
+        (*POINTS, "deletion"),
+    ),
 }
 CASES = [(kind, threat) for kind, (_, _, threats) in KINDS.items() for threat in threats]
 CASES += [("votes", "deletion"), ("votes", "points")]

@@ -11,22 +11,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stablerank import DistanceContour, HalfLengths, Landscapes, StableRank, Windows
+from stablerank import HalfLengths, Landscapes, StableRank, Windows
 from stablerank.checker import diagrams, inputs, vectors
 from stablerank.checker.file_format import diagram_rows
 from stablerank.checker.inputs import Input
 from stablerank.checker.model_file import Stage
 from stablerank.ranks import PersistenceImages
 
-from .conftest import space_of, stages_of
+from .conftest import CONTOURS, space_of, stages_of
 
 Array = NDArray[np.float64]
 
-_MIXTURE = DistanceContour(means=[1.0], scales=[0.5], weights=[0.7], floor=0.1)
 VECTORIZERS: dict[str, Callable[[], Any]] = {
     "ranks": lambda: StableRank(n_ranks=9),
     "ranks, p=3": lambda: StableRank(p=3.0, n_ranks=5, max_bars=12),
-    "contour": lambda: StableRank(n_ranks=9, contour=_MIXTURE),
+    **{
+        f"{name} contour": lambda contour=contour: StableRank(n_ranks=9, contour=contour)
+        for name, contour in CONTOURS.items()
+    },
     "half lengths": lambda: HalfLengths(9),
     "landscapes": lambda: Landscapes(5, 4),
     "windows": lambda: Windows(5, 4),
@@ -52,7 +54,7 @@ def random_move(rng: np.random.Generator, diagram: Array, epsilon: float, new: i
 
 def box_within(stages: tuple[Stage, ...], diagram: Array, epsilon: float) -> tuple[Array, Array]:
     own, space = Input(diagram_rows({1: diagram}), {1}), space_of("bottleneck")
-    return vectors.box(stages, lambda filtration: own.within(filtration, space, epsilon))
+    return vectors.box(stages, lambda filtration: own.within(filtration, space, epsilon), own.field)
 
 
 def farthest_outside(vectorizer: Any, seed: int, trials: int = 60) -> float:

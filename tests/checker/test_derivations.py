@@ -18,15 +18,22 @@ from numpy.typing import NDArray
 
 from stablerank import (
     AlphaPersistence,
+    AnisotropicPersistence,
     CubicalPersistence,
     DistanceContour,
+    DistanceField,
+    ExponentialContour,
     HalfLengths,
     Landscapes,
     RipsPersistence,
+    ShiftContour,
+    SortedNeighbourDistances,
     StableRank,
+    StepDistanceContour,
+    StepShiftContour,
     Windows,
 )
-from stablerank.checker import contours, inputs, links, vectors
+from stablerank.checker import contours, fields, links, vectors
 from stablerank.checker.chain import by_coordinate
 from stablerank.checker.file_format import diagram_rows
 from stablerank.checker.inputs import Input
@@ -61,6 +68,7 @@ def two_ranks(**parameters: Any) -> StableRank:
     return StableRank(**{"n_ranks": 2, **parameters})
 
 
+_W1 = ("wasserstein", 1.0, 1.0)
 E, SQUARE = EPSILON, (math.sqrt(0.5), math.sqrt(0.5))
 # A component is born at -1, of a point 0.2 away, or of several there, and one at 1; 0 joins them.
 # If the points near 1 move away from 0 its birth is earlier and its death, in their middle, later.
@@ -190,6 +198,50 @@ CASES: dict[str, Callable[[], Case]] = {
         space_of("wasserstein", 3.0, math.inf),
         3 ** (1 / 3) * E,
     ),
+    # D5 without persistence: a vertex from which the nearest point, or two of them, move away
+    "field": lambda: Case(
+        (DistanceField([1, 2], resolution=2, box=([0], [1])),),
+        np.array([[-1.0], [-2.0], [9.0]]),
+        np.array([[-1.0 - E], [-2.0 - E], [9.0]]),
+        space_of("per_point"),
+        E,
+    ),
+    "field, Hausdorff": lambda: Case(
+        (DistanceField(1, resolution=2, box=([0], [1])),),
+        np.array([[-1.0]]),
+        np.array([[-1.0 - E]] * 2),
+        space_of("hausdorff"),
+        E,
+    ),
+    "field, Frobenius": lambda: Case(
+        (DistanceField(2, kind="measure", resolution=2, box=([0], [1])),),
+        np.array([[-1.0], [-1.0], [9.0]]),
+        np.array([[-1.0 - E], [-1.0 - E], [9.0]]),
+        space_of("frobenius"),
+        math.sqrt(2) * E,
+    ),
+    "neighbours": lambda: Case(
+        (SortedNeighbourDistances(blocks=2),),
+        pair(2),
+        pair(2 + 2 * E),
+        space_of("per_point"),
+        E,
+    ),
+    "neighbours, Frobenius": lambda: Case(
+        (SortedNeighbourDistances(blocks=2),),
+        pair(2),
+        pair(2 + math.sqrt(2) * E),
+        space_of("frobenius"),
+        E,
+    ),
+    # along the singular vector of the largest singular value, 3
+    "linear images": lambda: Case(
+        (AnisotropicPersistence(RipsPersistence((0,)), [[3.0, 0.0], [0.0, 1.0]]), two_ranks()),
+        pair(2),
+        pair(2 + 2 * E),
+        space_of("per_point"),
+        E,
+    ),
     # R1: where the density is largest; its slope changes with the square of ε only
     "contour": lambda: Case(
         (two_ranks(contour=_PEAK),),
@@ -228,15 +280,19 @@ def test_constants_are_attained_and_not_exceeded(name: str) -> None:
     assert 1 - 1e-6 <= ratio(CASES[name]()) <= 1 + 1e-9
 
 
-def outside(case: Case) -> float:
-    """How far the vector after is outside the box around that before; 0 or less if it is not."""
+def outside(case: Case, share: float = 1.0) -> float:
+    """How far the vector after leaves the box for a share of the move; 0 or less if it does not."""
     _, after = transformed(case)
     stages = stages_of(*case.stages)
     given = isinstance(case.before, dict)
     item = np.asarray(diagram_rows(case.before) if given else case.before, dtype=float)
     own = Input(item, {1})
-    moved = case.moved * (1 + 1e-12)
-    lower, upper = vectors.box(stages, lambda f: own.within(f, case.space, moved))
+    moved = case.moved * (1 + 1e-12) * share
+    lower, upper = vectors.box(
+        stages,
+        lambda filtration: own.within(filtration, case.space, moved),
+        lambda stage: own.field(stage, case.space, moved),
+    )
     return float(max((lower - after).max(), (after - upper).max()))
 
 
@@ -267,6 +323,12 @@ BROKEN: dict[str, tuple[str, tuple[Any, str, Any]]] = {
     "the landscapes' constant": ("landscapes", dropped(links, "slopes", 0.5)),
     "the landscapes' constant in H0": ("landscapes of components", dropped(links, "slopes", 0.5)),
     "the windows' constant": ("windows", dropped(links, "slopes", 0.5)),
+    "the norm of the matrix": ("linear images", (links, "norm_up", lambda matrix: 1.0)),
+    "the root of k in fields": ("field, Frobenius", dropped(fields, "inverse_root_up", 0.5)),
+    "the root of 2 of neighbours": (
+        "neighbours, Frobenius",
+        dropped(fields, "inverse_root_up", 0.5),
+    ),
     "the half lengths' constant": ("half lengths", dropped(links, "slopes", 0.5)),
 }
 
@@ -283,10 +345,33 @@ TIGHT = [name for name in CASES if name != "contour" and not name.startswith("W"
 
 
 @pytest.mark.parametrize("name", TIGHT)
-def test_boxes_that_are_too_small_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = inputs.moved
-    monkeypatch.setattr(inputs, "moved", lambda diagram, reach: original(diagram, 0.99 * reach))
-    assert outside(CASES[name]()) > 0
+def test_smaller_boxes_would_not_hold_it(name: str) -> None:
+    assert outside(CASES[name](), 0.99) > 0
+
+
+FLAT: dict[str, tuple[Any, list[float]]] = {
+    # a bar whose birth moves by E where the contour is steepest
+    "exponential": (ExponentialContour(start=1.0, rate=2.0), [1.0, 4.0]),
+    "shift": (ShiftContour([0.0], [0.1], [1.0], floor=0.2), [50.0, 90.0]),
+    "step distance": (StepDistanceContour([1.0, 2.0], [0.5, 3.0, 0.1]), [1.5, 9.0]),
+    "step shift": (StepShiftContour([0.0, 2.0], [3.0, 0.2, 1.0]), [0.2, 9.0]),
+}
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_constants_of_contours_are_attained(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    contour, bar = FLAT[name]
+    after = [bar[0] + E, bar[1]]
+    case = Case((two_ranks(contour=contour),), bars(bar), bars(after), space_of(*_W1), E)
+    assert 1 - 1e-3 <= ratio(case) <= 1 + 1e-9
+    assert outside(case) <= 0
+    original = contours._KINDS[name]
+    monkeypatch.setitem(
+        contours._KINDS,
+        name,
+        lambda data: dataclasses.replace(original(data), constant=original(data).constant * 0.99),
+    )
+    assert ratio(case) > 1 + 1e-3
 
 
 def test_a_contour_that_is_too_flat_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
