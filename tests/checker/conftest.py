@@ -131,11 +131,15 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[..., list[Array]], tuple[str, ..
         f"{name} contour": (
             {"contour": contour, "n_ranks": 6},
             rings,
-            ("hausdorff", "deletion", *DIAGRAMS),
+            ("hausdorff", "W1") if name == "shift" else ("hausdorff", "deletion", *DIAGRAMS),
         )
         for name, contour in CONTOURS.items()
     },
-    "contour, p=3": ({"contour": CONTOURS["shift"], "p": 3.0, "n_ranks": 4}, rings, DIAGRAMS),
+    "contour, p=3": (
+        {"contour": CONTOURS["step shift"], "p": 3.0, "n_ranks": 4},
+        rings,
+        DIAGRAMS,
+    ),
     "distance to measure": (
         {"persistence": measure(cap=0.9), "ranks": HalfLengths(2)},
         heaps,

@@ -57,8 +57,9 @@ def box_within(stages: tuple[Stage, ...], diagram: Array, epsilon: float) -> tup
     return vectors.box(stages, lambda filtration: own.within(filtration, space, epsilon), own.field)
 
 
-def farthest_outside(vectorizer: Any, seed: int, trials: int = 60) -> float:
+def farthest_outside(vectorizer: Any, seed: int) -> float:
     """By how much a vector left the box of its ball at worst, beyond the rounding of both."""
+    trials = 40 if getattr(vectorizer, "contour", None) == CONTOURS["shift"] else 150  # it is slow
     rng, worst = np.random.default_rng(seed), -math.inf
     vectorizer.fit([{1: random_bars(rng)} for _ in range(5)])
     stages = stages_of(vectorizer)
@@ -82,7 +83,7 @@ def test_a_smaller_reach_would_let_vectors_out(
 ) -> None:
     original = inputs.moved
     monkeypatch.setattr(inputs, "moved", lambda diagram, reach: original(diagram, 0.8 * reach))
-    assert farthest_outside(VECTORIZERS[name](), seed, trials=200) > 0
+    assert farthest_outside(VECTORIZERS[name](), seed) > 0
 
 
 # those that may appear have weight 0 in images, as long as 2ε is at most 2τ
@@ -97,7 +98,7 @@ def test_bars_that_appear_have_to_be_shorter(
         return dataclasses.replace(bars, longest_new=bars.longest_new / 2)
 
     monkeypatch.setattr(inputs, "moved", halved)
-    assert farthest_outside(VECTORIZERS[name](), seed, trials=200) > 0
+    assert farthest_outside(VECTORIZERS[name](), seed) > 0
 
 
 def test_images_without_end() -> None:
