@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.base import clone
 
+from stablerank import (
+    AlphaPersistence,
+    AnisotropicPersistence,
+    DistanceToMeasurePersistence,
+    RipsPersistence,
+    StableRank,
+)
 from stablerank.certify.votes import HashedVotes, hash_points
-from stablerank.checker import grids
+from stablerank.checker import grids, vectors
 from stablerank.checker.claims import ClaimError
-from stablerank.checker.inputs import deletion_distance
+from stablerank.checker.diagrams import moved
+from stablerank.checker.inputs import Input, deletion_distance
 from stablerank.checker.votes import check_votes, parts_of
+from stablerank.diagrams.anisotropic import squeeze
 from stablerank.diagrams.deletion import deletion_distances
 
-from .conftest import on_a_line, stages_of
+from .conftest import on_a_line, rings, stages_of
 
 Array = NDArray[np.float64]
 
@@ -67,6 +78,41 @@ def beyond_changes(name: str, threat: str, seed: int, charged: int = 2) -> float
 def test_no_field_leaves_its_bounds(name: str, threat: str, seed: int) -> None:
     assert beyond_changes(name, threat, seed) <= 0
     assert beyond_changes(name, threat, seed, charged=1) > 1e-3  # so the law can fail
+
+
+FILTRATIONS: dict[str, Any] = {
+    "alpha": AlphaPersistence(),
+    "rips": RipsPersistence(),
+    "linear images": AnisotropicPersistence(AlphaPersistence(), squeeze(30, 0.3)),
+    "distance to measure": DistanceToMeasurePersistence(4, resolution=8),
+}
+
+
+def outside_of_balls(name: str, seed: int, share: float = 1.0) -> float:
+    """How far vectors of rings without some points leave the boxes of their balls at worst."""
+    filtration, worst = clone(FILTRATIONS[name]), -math.inf
+    rng = np.random.default_rng(seed)
+    for _ in range(12):
+        (cloud, *_), n_deleted = rings(int(rng.integers(2**31)), 9), int(rng.integers(1, 9))
+        filtration.fit([cloud])
+        vectorizer = StableRank(n_ranks=12).fit(filtration.transform([cloud]))
+        stages, own = stages_of(filtration, vectorizer), Input(cloud, set())
+        balls = own.after_changes(stages[0], n_deleted, "deletion")
+        found = {k: moved(centre, share * reach) for k, (centre, reach) in balls.items()}
+        lower, upper = vectors.box(stages, lambda f, found=found: found, own.field)
+        for _ in range(6):
+            # neighbours, for they leave a gap: all of a place and of that beside it
+            nearest = np.argsort(np.linalg.norm(cloud - cloud[rng.integers(len(cloud))], axis=1))
+            left = np.delete(cloud, nearest[:n_deleted], axis=0)
+            (vector,) = vectorizer.transform(filtration.transform([left]))
+            worst = max(worst, float(np.maximum(lower - vector, vector - upper).max()))
+    return worst - 1e-12
+
+
+@pytest.mark.parametrize("name", FILTRATIONS)
+def test_no_deletion_leaves_its_ball(name: str, seed: int) -> None:
+    assert outside_of_balls(name, seed) <= 0
+    assert outside_of_balls(name, seed, share=0.1) > 0  # so the law can fail
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])

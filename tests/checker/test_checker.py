@@ -22,14 +22,16 @@ from stablerank import (
     RipsPersistence,
     StableRank,
     StableRankClassifier,
+    certify,
 )
+from stablerank.certify.votes import HashedVotes
 from stablerank.checker import check_files
-from stablerank.checker.file_format import with_digest
 from stablerank.cli import main
 from stablerank.diagrams import CloudDiagrams
 
+from .conftest import Certified, Change, rewrite
+
 Cloud = NDArray[np.float64]
-Change = Callable[[dict[str, Any]], None]
 
 THREATS = ("per_point", "hausdorff", "per_coordinate", "frobenius")
 MODELS: dict[str, dict[str, Any]] = {
@@ -117,14 +119,6 @@ def test_certify_is_the_function_whatever_was_imported_first(before: str) -> Non
     code = f"{before}\nfrom stablerank import certify\nassert certify.__name__ == 'certify'"
     code += "\nassert callable(certify)\nimport stablerank\nassert stablerank.certify is certify"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-
-
-def rewrite(path: Path, change: Change) -> None:
-    """As somebody does who changes a file and computes its digest anew."""
-    content = json.loads(path.read_bytes())
-    change(content)
-    del content["sha256"]
-    path.write_bytes(with_digest(content))
 
 
 def copied(folder: Path, place: Path) -> Path:
@@ -345,6 +339,42 @@ def test_certificates_know_their_clouds(tmp_path: Path) -> None:
     assert not (tmp_path / "late.cert.json").exists()
 
 
+@pytest.mark.parametrize(("kind", "threat"), [("votes", "deletion"), ("alpha", "W3")])
+def test_files_of_votes_and_of_diagrams_are_read_again(
+    certified: Callable[[str], Certified], tmp_path: Path, kind: str, threat: str
+) -> None:
+    claims = certified(kind).write(tmp_path, threat, "best")
+    loaded = Certificates.load(tmp_path / "file.cert.json")
+    assert (loaded.radius == claims.radius).all()
+    before = (tmp_path / "file.cert.json").read_bytes()
+    loaded.save(tmp_path / "file.cert.json")
+    assert (tmp_path / "file.cert.json").read_bytes() == before
+    for part in (claims, loaded):
+        part[2:5].save(tmp_path / "file.cert.json")
+        with np.load(tmp_path / "clouds.npz") as archive:
+            items = [archive[f"arr_{i}"] for i in (2, 3, 4)]
+        np.savez(tmp_path / "some.npz", *items)
+        files = ("file.cert.json", "model.srn", "some.npz")
+        assert check_files(*(tmp_path / name for name in files)).accepted
+
+
+def test_votes_of_other_models_are_not_saved(tmp_path: Path) -> None:
+    X, y = clouds(n=4)
+    model = StableRankClassifier(max_epochs=2, network__hidden=(4,), random_state=0, n_ranks=3)
+    votes = HashedVotes(model, n_parts=3).fit(X, y)
+    claims = certify(votes, X, threat="deletion")
+    votes.n_parts = 4  # what was certified is written, not what it has become
+    claims.save(tmp_path / "file.cert.json")
+    content = json.loads((tmp_path / "file.cert.json").read_bytes())
+    assert content["votes"]["n_parts"] == 3
+    votes.fit(X, y)
+    with pytest.raises(ValueError, match="fitted again"):
+        claims.save(tmp_path / "late.cert.json")
+    nested = HashedVotes(HashedVotes(model, n_parts=2), n_parts=3).fit(X, y)
+    with pytest.raises(ValueError, match="not of a HashedVotes"):
+        certify(nested, X, threat="deletion").save(tmp_path / "nested.cert.json")
+
+
 def test_rips_models_are_of_edges() -> None:
     """Rips bars are recomputed by another program than ours: GUDHI's simplex trees."""
     from stablerank.checker.diagrams import diagrams
@@ -355,6 +385,6 @@ def test_rips_models_are_of_edges() -> None:
     own = diagrams(Stage("rips", parameters, {"dimension_": 2}), X[0])
     ours = RipsPersistence((0, 1)).fit_transform(X[:1])
     for k in (0, 1):
-        lengths = np.sort(own[k][:, 1] - own[k][:, 0])[::-1]
+        lengths = np.sort(own[k].bars[:, 1] - own[k].bars[:, 0])[::-1]
         expected = ours.diagram(0, k)
         assert np.allclose(lengths, expected[:, 1] - expected[:, 0], rtol=1e-14, atol=1e-14)
