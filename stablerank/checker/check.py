@@ -193,7 +193,7 @@ class _Case:
                 return [top]
             if not (upper < 0).any():  # NaN may be anything
                 found.append(top)
-        return found
+        return found or list(range(len(self.classes)))
 
 
 def _read_case(content: dict[str, Any], model: Model) -> _Case:
