@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from stablerank import StableRankClassifier
 from stablerank.checker import check as module
 from stablerank.checker import radii
 from stablerank.checker.file_format import read_certificates
 from stablerank.checker.model_file import read_model
 from stablerank.stability import StabilityError
+from stablerank.stage_files import plain_stage, read_stage
 
 from .conftest import CASES, Certified, check, rewrite
 
@@ -107,3 +109,18 @@ def test_nothing_is_claimed_of_clouds_that_have_no_field(
     own.write(tmp_path, "deletion", "linear")
     rewrite(tmp_path / "file.cert.json", set_radius(len(own.inputs[0]) - 5 + 1, 0))
     assert check(tmp_path).reason == "it is no number of points, or too few are left"
+
+
+def test_models_of_images_are_read_again(certified: MakeCertified, tmp_path: Path) -> None:
+    own = certified("images")
+    own.write(tmp_path, "per_point", "linear")
+    loaded = StableRankClassifier.load(tmp_path / "model.srn")
+    assert (
+        loaded.pipeline_.decision_function(own.inputs) == own.model.decision_function(own.inputs)
+    ).all()
+    plain = plain_stage(own.model.pipeline_[1])
+    (_, tau), *_ = plain["fitted"]["tau_"]["items"]
+    for bad in (-1.0, float("inf")):
+        tau["float"] = bad.hex()
+        with pytest.raises(ValueError, match=r"tau_\[0\]=.* is no such thing"):
+            read_stage(plain)
