@@ -419,8 +419,12 @@ def test_constants_of_coordinates_must_fit() -> None:
     with pytest.raises(StabilityError, match=r"constant 1\.0 is not the largest .* 2\.0"):
         Bound(LINF, LINF, 1.0, "", constants=(1.0, 2.0))
     # The chain used to take max(constants) = 2 for the constant into ℓ2, below the true 5.
-    with pytest.raises(StabilityError, match=r"need the target vector\[linf\], got vector\[l2\]"):
-        Bound(HAUSDORFF, L2, 5.0, "", constants=(1.0, 2.0))
+    assert StabilityChain(Bound(HAUSDORFF, L2, 5.0, "", constants=(1.0, 2.0))).constant == 5
+    with pytest.raises(StabilityError, match=r"constant 1\.5 is not the largest .* 2\.0"):
+        Bound(HAUSDORFF, L2, 1.5, "", constants=(1.0, 2.0))
+    message = r"need the target vector\[linf\] or vector\[l2\], got diagram"
+    with pytest.raises(StabilityError, match=message):
+        Bound(HAUSDORFF, BOTTLENECK, 5.0, "", constants=(1.0, 2.0))
     for bad in (
         {"source": LINF, "constants": None},
         {"source": HAUSDORFF, "constants": (1.0,)},
