@@ -150,8 +150,8 @@ def power_iteration(matrix: Matrix, steps: int) -> float:
     return float(np.linalg.norm(matrix @ v))
 
 
-def test_power_and_gram_iteration_fall_below_the_norm_in_floats(seed: int) -> None:
-    rng = np.random.default_rng(seed)
+def test_power_and_gram_iteration_fall_below_the_norm_in_floats() -> None:
+    rng = np.random.default_rng(0)  # how many fall below is a matter of luck
     below = {"power": 0, "gram": 0, "gram, float32": 0}
     for _ in range(8):
         matrix = rng.normal(size=(6, 6)).astype(np.float32).astype(np.float64)
