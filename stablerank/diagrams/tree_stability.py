@@ -83,8 +83,8 @@ def tree_constant(dimension: int) -> float:
             f"How fast the edges of a spanning tree move together is known in R^1 to R^4, not in "
             f"R^{dimension}: the kissing number of larger spaces is not."
         )
-    if dimension == 2:
-        return sqrt_up(6.0)
+    if dimension <= 2:
+        return (2.0, sqrt_up(6.0))[dimension - 1]
     kissing = KISSING_NUMBERS[dimension]
     return sqrt_up(math.nextafter(kissing + 2 * sqrt_up(kissing - 1), math.inf))
 
