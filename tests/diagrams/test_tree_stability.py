@@ -49,6 +49,22 @@ NEARLY_TIGHT = np.array(
 )
 
 
+# Found likewise: 2.236, more than half of the constant 4.317 of space.
+STEEP_IN_SPACE = np.array(
+    [
+        [0.22, -0.21, 0.78],
+        [-0.72, -0.36, -0.1],
+        [-0.01, 0.01, 0.1],
+        [0.69, -0.26, 0.19],
+        [0.51, 0.43, 0.47],
+        [-0.71, 0.43, 0.14],
+        [-0.34, 0.14, -0.64],
+        [1.1, -0.42, 0.24],
+        [-0.65, 0.26, -1.33],
+    ]
+)
+
+
 def lengths(cloud: Cloud) -> Cloud:
     """All n − 1 edges in order, those of length 0 too."""
     tree = spanning_trees(cloud, np.array([0, len(cloud)])).lengths
@@ -94,6 +110,8 @@ def pairs(d: int, seed: int) -> Iterator[tuple[Cloud, Cloud]]:
     }
     if d == 2:
         clouds["nearly tight"] = NEARLY_TIGHT
+    if d == 3:
+        clouds["steep"] = STEEP_IN_SPACE
     for cloud in clouds.values():
         for size in (1e-6, 1e-2, 1.0):
             field = rng.normal(size=cloud.shape)
@@ -164,10 +182,8 @@ def test_sorted_edges_move_at_most_by_the_constant(d: int, seed: int) -> None:
 
 @pytest.mark.parametrize("d", DIMENSIONS)
 def test_the_law_above_can_fail(d: int, seed: int) -> None:
-    # In space and beyond trees of large degree are rare, and half of the constant is 2.16 and 2.90.
-    assert excess(d, seed, 1.0) > 0
-    if d <= 2:
-        assert excess(d, seed, tree_constant(d) / 2) > 0
+    # half of the constant; in R^4 that is 2.90, and no tree as steep is known here
+    assert excess(d, seed, tree_constant(d) / 2 if d < 4 else 1.75) > 0
 
 
 def test_the_constant_of_the_plane_is_tight_within_a_sixth() -> None:
