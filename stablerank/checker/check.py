@@ -2,7 +2,7 @@
 
 What is checked is about the exact function that the model's file describes: that no cloud which the
 adversary can make with less than the radius has another class. The radii by constants rest on
-facts D1 to D3, D6, R2 to R4, N1 and N3, and those by boxes on R5 and N4.
+facts D1 to D3, D6, D7, R2 to R4 and N1 to N3, and those by boxes on R5 and N4.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from stablerank.checker import vectors
+from stablerank.checker import spectral, vectors
 from stablerank.checker.chain import end_to_end
 from stablerank.checker.claims import ClaimError
 from stablerank.checker.file_format import cloud_digest, read_certificates
@@ -176,6 +176,12 @@ def _check_constant(
         raise ClaimError("constant", "it stands without its chain, or the chain without it")
     if content["constant"] is None or not clouds:
         return
+    if content["method"] == "l2":
+        raise ClaimError(
+            "chain",
+            'cannot be checked: it goes through ℓ2, which is not multiplied again here; certify by '
+            'method="best", whose radii in ℓ2 are',
+        )
     stated = end_to_end(content["chain"])
     if not abs(stated - content["constant"]) <= _ROUNDED * stated:
         raise ClaimError(
@@ -253,6 +259,18 @@ def _check_radius(
         if not derived >= radius:
             raise ClaimError(
                 "radius", "the constants give less", claimed=repr(radius), derived=repr(derived)
+            )
+        return
+    if route == "l2" and threat == "frobenius":
+        d = cloud.shape[1]
+        each = _coordinates(model, network, d, threat)
+        derived = spectral.radius(model.stages, network, each, d, top, lower)
+        if not derived >= radius:
+            raise ClaimError(
+                "radius",
+                "the constants in ℓ2 give less",
+                claimed=repr(radius),
+                derived=repr(derived),
             )
         return
     if route not in ("interval", "linear"):

@@ -85,6 +85,11 @@ def _dimensions(vectorizer: Stage) -> list[int]:
     return [int(k) for k in vectorizer.fitted["homology_dimensions_"]]
 
 
+def size(vectorizer: Stage, k: int) -> int:
+    """How many coordinates a vectorizer makes of H_k."""
+    return len(_slopes(vectorizer, k))
+
+
 def _slopes(vectorizer: Stage, k: int) -> Array:
     """From ordered deaths in H0, from the bottleneck distance elsewhere (R3, R4)."""
     if vectorizer.kind == "half lengths":

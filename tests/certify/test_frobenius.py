@@ -199,15 +199,13 @@ def test_best_takes_the_largest_and_says_which(name: str, trained: Any) -> None:
 @pytest.mark.parametrize("name", ["H0", "H0 and H1, free", "p=2", "two ranks"])
 def test_attacks_never_win_inside(name: str, trained: Any, seed: int) -> None:
     model, X = trained(name)
-    X = X[:8]
-    how: dict[str, Any] = {"threat": "frobenius", "method": "gradient", "n_queries": 30}
+    X = X[:5]
+    how: dict[str, Any] = {"threat": "frobenius", "method": "gradient", "n_queries": 16}
     for method in ("l2", "best"):
         claims = certify(model, X, method=method, **FROBENIUS_THREAT)
-        for share in (0.999999, 0.7):
-            result = attack(
-                model, X, claims.prediction, radius=share * claims.radius, random_state=seed, **how
-            )
-            assert not result.success.any()
+        inside = np.nextafter(claims.radius, 0.0)
+        tried = attack(model, X, claims.prediction, radius=inside, random_state=seed, **how)
+        assert not tried.success.any()
     # and outside they do
     result = attack(
         model, X, claims.prediction, radius=1000 * claims.radius, random_state=seed, **how
