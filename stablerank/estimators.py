@@ -26,7 +26,7 @@ from stablerank.nn import LipschitzClassifier
 from stablerank.nn.classifier import check_classes
 from stablerank.ranks import Contour, StableRank
 from stablerank.stability import Space, StabilityChain, StabilityError
-from stablerank.stages import LipschitzUnion, chain_of_stages
+from stablerank.stages import LipschitzUnion, chain_of_stages, computes_vectors
 
 _STEPS = ("persistence", "ranks", "network")
 
@@ -53,9 +53,11 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         ``network__clean_weight`` from 0 to 1 trades certified for clean accuracy.
     temperature : float, default=1.0
         Trades robustness (0.3: large certified radii) against accuracy (20), see there.
-    persistence : {"alpha", "rips"}, a filtration or a LipschitzUnion, default="alpha"
+    persistence : {"alpha", "rips"}, a filtration, a field or a LipschitzUnion, default="alpha"
         How diagrams are computed. "alpha" is for points in R² and R³. A union of pipelines, each
-        of a filtration and a vectorizer, gives vectors itself, and there is no step `ranks`.
+        of a filtration and a vectorizer, gives vectors itself, and there is no step `ranks`. So
+        does a field of :mod:`stablerank.fields`, alone or as a branch of a union, which computes no
+        diagrams at all.
     ranks : "stable-rank", a vectorizer or a LipschitzUnion of such, default="stable-rank"
         How diagrams become vectors.
     homology_dimensions : tuple of int, default=(0, 1)
@@ -429,8 +431,8 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
 
 
 def starts_with_vectors(persistence: Any) -> bool:
-    """Whether the first step gives vectors itself, as a union of pipelines does."""
-    return isinstance(persistence, LipschitzUnion)
+    """Whether the first step gives vectors itself, as a union of pipelines and fields do."""
+    return isinstance(persistence, LipschitzUnion) or computes_vectors(persistence)
 
 
 def _own_threat(persistence: Any) -> str:

@@ -28,6 +28,7 @@ from stablerank.nn import LipschitzClassifier, StableRankNetwork
 from stablerank.nn.network import check_architecture
 from stablerank.stage_files import (
     check_dimensions,
+    is_field,
     n_features_of,
     plain_parameters,
     plain_stage,
@@ -35,7 +36,7 @@ from stablerank.stage_files import (
     restored_parameters,
     starts,
 )
-from stablerank.stages import LipschitzUnion, computes_diagrams
+from stablerank.stages import LipschitzUnion, starts_from_inputs
 
 if TYPE_CHECKING:
     from stablerank.estimators import StableRankClassifier
@@ -185,8 +186,8 @@ def _assemble(
         if found != keys:
             raise ValueError(f"its {name} has the keys {sorted(found)}: expected {sorted(keys)}.")
     before = [read_stage(step) for step in description["steps"]]
-    union = len(before) == 1 and isinstance(before[0], LipschitzUnion)
-    if len(before) != (1 if union else 2) or not all(map(computes_diagrams, starts(before[0]))):
+    alone = len(before) == 1 and (isinstance(before[0], LipschitzUnion) or is_field(before[0]))
+    if len(before) != (1 if alone else 2) or not all(map(starts_from_inputs, starts(before[0]))):
         raise ValueError(f"its steps are {before!r}.")
     check_dimensions(before)
     classes = _read_labels(**description["classes"])

@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -555,6 +556,14 @@ def sqrt_up(value: float) -> float:
     if root.is_integer() and int(root) ** 2 == value:  # in integers: root * root may round
         return root
     return math.nextafter(root, math.inf)
+
+
+def inverse_root_up(k: int) -> float:
+    """The smallest float that is at least 1/√k."""
+    value = 1 / math.sqrt(k)
+    while Fraction(value) ** 2 * int(k) < 1:
+        value = math.nextafter(value, math.inf)
+    return value
 
 
 def _stage_name(element: Element) -> str:

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from stablerank.diagrams import (
     AlphaPersistence,
+    AnisotropicPersistence,
     CachedPersistence,
     CubicalPersistence,
     DiagramBatch,
@@ -22,15 +23,14 @@ from stablerank.diagrams import (
     RipsPersistence,
 )
 from stablerank.diagrams.grid import check_box
+from stablerank.fields import DistanceField, SortedNeighbourDistances
 from stablerank.ranks import (
-    DistanceContour,
     HalfLengths,
     Landscapes,
     StableRank,
-    StandardContour,
     Windows,
 )
-from stablerank.ranks.contours import contour_from_dict
+from stablerank.ranks.contour_files import CONTOURS, contour_from_dict
 from stablerank.stages import LipschitzUnion, pipeline_stages
 
 _FILTRATIONS: dict[str, Any] = {
@@ -38,12 +38,17 @@ _FILTRATIONS: dict[str, Any] = {
     "rips": RipsPersistence,
     "distance to measure": DistanceToMeasurePersistence,
     "cubical": CubicalPersistence,
+    "anisotropic": AnisotropicPersistence,
 }
 _VECTORIZERS: dict[str, Any] = {
     "stable ranks": StableRank,
     "half lengths": HalfLengths,
     "landscapes": Landscapes,
     "windows": Windows,
+}
+_FIELDS: dict[str, Any] = {
+    "distance field": DistanceField,
+    "sorted neighbour distances": SortedNeighbourDistances,
 }
 _UNION = "union"
 _STAGE_KEYS = {"kind", "parameters", "fitted"}
@@ -66,7 +71,7 @@ def plain_stage(stage: Any) -> dict[str, Any]:
         return {"kind": _UNION, "parameters": plain_parameters(parameters), "branches": branches}
     if type(stage) is CachedPersistence:  # where it caches is no part of the model
         return plain_stage(getattr(stage, "filtration_", stage.filtration))
-    kinds = {**_FILTRATIONS, **_VECTORIZERS}
+    kinds = {**_FILTRATIONS, **_VECTORIZERS, **_FIELDS}
     kind = next((name for name, own in kinds.items() if type(stage) is own), None)
     if kind is None:
         names = ", ".join(own.__name__ for own in kinds.values())
@@ -114,6 +119,11 @@ def read_stage(plain: dict[str, Any]) -> Any:
         stage._check_parameters()
         if fitted:
             _check_fitted_filtration(stage, fitted)
+    elif kind in _FIELDS:
+        stage = _FIELDS[kind](**parameters)
+        stage._check_parameters()
+        if fitted:
+            _check_fitted_field(stage, fitted)
     elif kind in _VECTORIZERS:
         stage = _VECTORIZERS[kind](**parameters)
         if fitted:
@@ -161,8 +171,17 @@ def starts(stage: Any) -> list[Any]:
     return [stage]
 
 
+def is_field(stage: Any) -> bool:
+    """Whether a stage makes vectors of clouds itself, without diagrams."""
+    return type(stage) in _FIELDS.values()
+
+
 def check_dimensions(stages: list[Any]) -> None:
     """Raise unless every vectorizer was fitted on the diagrams of the filtration before it."""
+    if is_field(stages[0]):
+        if len(stages) > 1 or not hasattr(stages[0], "dimension_"):
+            raise ValueError("its field was not fitted, or has something behind it.")
+        return
     if isinstance(stages[0], LipschitzUnion):
         for _, own in stages[0].branches():
             check_dimensions(own)
@@ -200,6 +219,8 @@ def _check_fitted_filtration(stage: Any, fitted: dict[str, Any]) -> None:
     expected = {"dimension_"}
     if isinstance(stage, DistanceToMeasurePersistence):
         expected = {"dimension_", "box_"}
+    if isinstance(stage, AnisotropicPersistence):
+        expected = {"dimension_", "image_filtration_"}
     if set(fitted) != expected:
         raise ValueError(f"a filtration has {sorted(fitted)}: expected {sorted(expected)}")
     dimension = fitted["dimension_"]
@@ -207,10 +228,41 @@ def _check_fitted_filtration(stage: Any, fitted: dict[str, Any]) -> None:
     if (dimension is None) != without or not (without or is_count(dimension)):
         raise ValueError(f"its clouds have the dimension {dimension!r}.")
     if "box_" in fitted:
-        box = fitted["box_"]
-        if not isinstance(box, np.ndarray) or box.shape != (2, dimension):
-            raise ValueError(f"its box is {box!r}: expected two corners in R^{dimension}.")
-        check_box(box, dimension)
+        _check_corners(fitted["box_"], dimension)
+    if isinstance(stage, AnisotropicPersistence):
+        _check_image_filtration(stage, fitted)
+
+
+def _check_fitted_field(stage: Any, fitted: dict[str, Any]) -> None:
+    on_a_grid = isinstance(stage, DistanceField)
+    expected = {"dimension_", "n_features_out_"} | ({"box_"} if on_a_grid else set())
+    if set(fitted) != expected:
+        raise ValueError(f"a field has {sorted(fitted)}: expected {sorted(expected)}")
+    dimension = fitted["dimension_"]
+    if not is_count(dimension):
+        raise ValueError(f"its clouds have the dimension {dimension!r}.")
+    if on_a_grid:
+        _check_corners(fitted["box_"], dimension)
+    count = stage._count_features(dimension)
+    if fitted["n_features_out_"] != count:
+        raise ValueError(f"it claims {fitted['n_features_out_']!r} features, and has {count}.")
+
+
+def _check_corners(box: Any, dimension: int) -> None:
+    if not isinstance(box, np.ndarray) or box.shape != (2, dimension):
+        raise ValueError(f"its box is {box!r}: expected two corners in R^{dimension}.")
+    check_box(box, dimension)
+
+
+def _check_image_filtration(stage: Any, fitted: dict[str, Any]) -> None:
+    """The filtration that was fitted is the one that was to be, for points of the right space."""
+    inner, given = fitted["image_filtration_"], stage.filtration
+    rows, columns = np.asarray(stage.matrix).shape
+    same = type(inner) is type(given) and plain_parameters(
+        inner.get_params(deep=False)
+    ) == plain_parameters(given.get_params(deep=False))
+    if not same or (getattr(inner, "dimension_", None), fitted["dimension_"]) != (rows, columns):
+        raise ValueError("its filtration does not fit its matrix, or is another than its parameter")
 
 
 def _check_fitted_vectorizer(stage: Any, fitted: dict[str, Any]) -> None:
@@ -270,7 +322,7 @@ def _plain_value(value: Any) -> Any:
         return int(value)
     if isinstance(value, (float, np.floating)):
         return {"float": float(value).hex()}
-    if type(value) in (StandardContour, DistanceContour):
+    if type(value) in CONTOURS.values():
         return {"contour": value.to_dict()}
     if hasattr(value, "get_params") and not isinstance(value, type):
         return {"stage": plain_stage(value)}

@@ -55,11 +55,16 @@ def computes_diagrams(stage: Any) -> bool:
     return hasattr(stage, "homology_dimensions") and hasattr(stage, "relative_rounding")
 
 
+def computes_vectors(stage: Any) -> bool:
+    """Whether a stage makes vectors of clouds itself, without diagrams."""
+    return hasattr(stage, "vector_rounding") and hasattr(stage, "largest_values")
+
+
 def starts_from_inputs(stage: Any) -> bool:
-    """Whether a stage takes clouds, images or matrices: a filtration, or a union that begins so."""
+    """Whether a stage takes clouds, images or matrices, or is a union that begins with one."""
     if isinstance(stage, LipschitzUnion):
-        return any(computes_diagrams(stages[0]) for _, stages in stage.branches())
-    return computes_diagrams(stage)
+        return any(starts_from_inputs(stages[0]) for _, stages in stage.branches())
+    return computes_diagrams(stage) or computes_vectors(stage)
 
 
 def chain_of_stages(stages: Sequence[Any], source: Space) -> StabilityChain:

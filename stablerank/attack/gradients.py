@@ -28,6 +28,7 @@ from stablerank.attack.generators import (
     has_generators,
     take_rows,
 )
+from stablerank.diagrams.anisotropic import AnisotropicPersistence, linear_image
 from stablerank.diagrams.clouds import Cloud
 from stablerank.stages import LipschitzUnion, pipeline_stages
 
@@ -45,7 +46,8 @@ def bars_with_gradients(
     Parameters
     ----------
     filtration : AlphaPersistence, RipsPersistence, DistanceToMeasurePersistence, CubicalPersistence
-        Rips of clouds, not of dissimilarities; the distance to measure fitted.
+        Rips of clouds, not of dissimilarities; the distance to measure fitted. Or
+        AnisotropicPersistence of one of them, fitted.
     points : Tensor of shape (n_points, d), float64
         All clouds, one after the other; finite, on the CPU. Of images the pixels, d = 1, as
         ``image.reshape(-1, 1)`` has them.
@@ -85,6 +87,10 @@ def bars_with_gradients(
     ([[2.0]], [[-0.5, 0.0], [0.5, 0.0]])
     """
     _check_filtration(filtration)
+    if isinstance(filtration, AnisotropicPersistence):
+        columns = list(torch.from_numpy(filtration._matrix().T.copy()))
+        images = linear_image(points, columns)
+        return bars_with_gradients(filtration.image_filtration_, images, offsets)
     if is_on_a_grid(filtration):
         return bars_on_a_grid(filtration, points, offsets, shapes)
     array = points.detach().numpy()
@@ -177,6 +183,8 @@ def _check_has(stage: Any, *names: str) -> None:
 
 
 def _check_filtration(filtration: Any) -> None:
+    if isinstance(filtration, AnisotropicPersistence):
+        filtration = filtration.image_filtration_
     if not (has_generators(filtration) or is_on_a_grid(filtration)):
         raise TypeError(
             f"{type(filtration).__name__} gives no gradient: expected AlphaPersistence, "

@@ -27,6 +27,7 @@ from stablerank.stages import (
     LipschitzUnion,
     chain_of_stages,
     computes_diagrams,
+    computes_vectors,
     l2_chain_of_stages,
     stage_with_conversions,
     starts_from_inputs,
@@ -71,7 +72,8 @@ def study(stages: Sequence[Any], X: Any, source: Space) -> StudiedInputs:
     Parameters
     ----------
     stages : sequence
-        A filtration and a vectorizer; a vectorizer, for diagrams; or a union of such.
+        A filtration and a vectorizer; a vectorizer, for diagrams; a stage that makes vectors of
+        clouds itself; or a union of such.
     X : list of clouds, images or matrices, or DiagramBatch
         What the first stage takes; or CloudDiagrams, which it has computed.
     source : Space
@@ -92,6 +94,9 @@ def study(stages: Sequence[Any], X: Any, source: Space) -> StudiedInputs:
         branches = {name: study(own, X, source) for name, own in first.branches()}
         chains = partial(first.stability, source), partial(first.l2_stability, source)
         return _side_by_side(branches, *chains)
+    if computes_vectors(first):
+        _refuse_more(rest)
+        return _study_clouds(first, X, source)
     if not computes_diagrams(first):
         _refuse_more(rest)
         return _study_diagrams(first, X, source)
@@ -146,6 +151,39 @@ def _study_filtration(filtration: Any, vectorizer: Any, X: Any, source: Space) -
         box,
         lambda: 1e-3 * np.where(largest > 0, largest, 1.0),
         lambda: l2_chain_of_stages([filtration, vectorizer], source),
+    )
+
+
+def _study_clouds(stage: Any, X: Any, source: Space) -> StudiedInputs:
+    """Of a stage that computes no diagrams."""
+    *conversions, own = stage_with_conversions(stage, source)
+    factor = StabilityChain(*conversions).constant if conversions else 1.0
+    start = own.source
+    # values move by the constant, and the points by as much as the adversary in metric `start`
+    farthest = max(StabilityChain(*conversions, own).constant, factor)
+    if isinstance(X, DiagramBatch):
+        raise ValueError(
+            f"{type(stage).__name__} takes clouds, but X holds diagrams: give the clouds."
+        )
+    vectors, largest = stage.transform(X), stage.largest_values(X)
+
+    def error(reach: NDArray[np.float64]) -> NDArray[np.float64]:
+        possible = (largest + farthest * reach) * (1 + 1e-12)
+        bound: NDArray[np.float64] = stage.vector_rounding(possible)
+        return bound
+
+    def box(epsilon: NDArray[np.float64], rows: NDArray[np.intp]) -> Box:
+        sizes = multiply_exact_or_up(epsilon, factor)
+        ends: Box = stage.vector_box(vectors[rows], largest[rows], sizes, source=start)
+        return ends
+
+    return StudiedInputs(
+        vectors,
+        lambda: chain_of_stages([stage], source),
+        error,
+        box,
+        lambda: 1e-3 * np.where(largest > 0, largest, 1.0),
+        lambda: l2_chain_of_stages([stage], source),
     )
 
 

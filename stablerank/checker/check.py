@@ -179,7 +179,7 @@ def _check_constant(
     if content["method"] == "l2":
         raise ClaimError(
             "chain",
-            'cannot be checked: it goes through ℓ2, which is not multiplied again here; certify by '
+            "cannot be checked: it goes through ℓ2, which is not multiplied again here; certify by "
             'method="best", whose radii in ℓ2 are',
         )
     stated = end_to_end(content["chain"])

@@ -7,9 +7,7 @@ k whose distances are averaged at every vertex.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +19,7 @@ from stablerank.diagrams.batch import Diagram, DiagramBatch
 from stablerank.diagrams.clouds import check_clouds, largest_distances
 from stablerank.diagrams.cubical import check_homology_dimensions, sublevel_diagrams
 from stablerank.diagrams.filtration import UNIT_ROUNDOFF, Filtration, is_integer
-from stablerank.diagrams.grid import Grid, bounding_box, check_box
+from stablerank.diagrams.grid import Grid, bounding_box, check_box, check_grid_parameters
 from stablerank.diagrams.workers import map_chunks
 from stablerank.stability import (
     BOTTLENECK,
@@ -32,6 +30,7 @@ from stablerank.stability import (
     Parallel,
     Space,
     StabilityError,
+    inverse_root_up,
 )
 
 
@@ -245,7 +244,7 @@ class DistanceToMeasurePersistence(Filtration):
         """
         constants = {
             PER_POINT: (1.0, "D5: every distance moves by at most ε"),
-            FROBENIUS: (_inverse_root_up(self.k), "D6: k distances are averaged"),
+            FROBENIUS: (inverse_root_up(self.k), "D6: k distances are averaged"),
         }
         if source == HAUSDORFF:
             raise StabilityError(
@@ -358,16 +357,9 @@ class DistanceToMeasurePersistence(Filtration):
             raise ValueError(f"k={self.k!r}: expected a number of points, 1 or more.")
         if not is_integer(self.q) or self.q not in (1, 2):
             raise ValueError(f"q={self.q!r}: expected 1 or 2.")
-        if not is_integer(self.resolution) or self.resolution < 2:
-            raise ValueError(f"resolution={self.resolution!r}: expected an integer, 2 or more.")
         if self.cap is not None and not 0 < self.cap < np.inf:  # NaN fails this too
             raise ValueError(f"cap={self.cap!r}: expected a finite number above 0, or None.")
-        if not isinstance(self.periodic, (bool, np.bool_)):
-            raise ValueError(f"periodic={self.periodic!r}: expected True or False.")
-        if self.periodic and self.box is None:
-            raise ValueError(
-                "periodic=True needs a box: the period is known to you, and no cloud tells it."
-            )
+        check_grid_parameters(self.resolution, self.box, self.periodic)
 
     def _check(self, X: Any, dimension: int | None) -> list[NDArray[np.float64]]:
         clouds = self._check_clouds(X, dimension)
@@ -444,11 +436,3 @@ class DistanceToMeasurePersistence(Filtration):
         """Of each window of ranks the field, cut at the cap: 1-Lipschitz, monotone and exact."""
         means = self._grid(self.box_).power_means(clouds, windows, self.k, self.q)
         return means if self.cap is None else np.minimum(means, self.cap)
-
-
-def _inverse_root_up(k: int) -> float:
-    """The smallest float that is at least 1/√k."""
-    value = 1 / math.sqrt(k)
-    while Fraction(value) ** 2 * int(k) < 1:
-        value = math.nextafter(value, math.inf)
-    return value

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import Diagram, DiagramBatch
 from stablerank.diagrams.deletion import deletion_distances
-from stablerank.diagrams.workers import run_chunks
+from stablerank.diagrams.workers import check_workers, run_chunks
 from stablerank.stability import (
     BOTTLENECK,
     FROBENIUS,
@@ -304,10 +304,7 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
                 f"homology_dimensions={dimensions!r}: expected a tuple of different integers >= 0, "
                 f"such as (0, 1)."
             )
-        if self.n_jobs is not None and not (is_integer(self.n_jobs) and self.n_jobs != 0):
-            raise ValueError(
-                f"n_jobs={self.n_jobs!r}: expected a number of workers, -1 for all cores, or None."
-            )
+        check_workers(self.n_jobs)
 
     def _sorted_dimensions(self) -> list[int]:
         return sorted(int(k) for k in self.homology_dimensions)

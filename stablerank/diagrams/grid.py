@@ -78,7 +78,11 @@ class Grid:
                 )
 
     def power_means(
-        self, clouds: Sequence[NDArray[np.float64]], windows: NDArray[np.int64], k: int, q: int
+        self,
+        clouds: Sequence[NDArray[np.float64]],
+        windows: NDArray[np.int64],
+        k: int | NDArray[np.int64],
+        q: int,
     ) -> NDArray[np.float64]:
         """The value k^{-1/q} ‖d‖_q of the distances d at some ranks, for every vertex.
 
@@ -89,8 +93,8 @@ class Grid:
         windows : ndarray of shape (n_clouds, n_windows, 2), int64
             The ranks, as in :func:`nearest_sums`. At those that a cloud has not, distances are
             infinite; on a torus the largest that there is.
-        k : int
-            What the sum is divided by.
+        k : int or ndarray of shape (n_windows, 1)
+            What the sum is divided by, for all windows or each.
         q : {1, 2}
             The exponent.
 
@@ -165,6 +169,25 @@ class Grid:
         axes = [side * np.arange(self.resolution) / self.resolution for side in periods]
         points = [np.mod(cloud - low, high - low) * scale for cloud in clouds]
         return points, axes, periods, scale
+
+
+def check_grid_parameters(resolution: Any, box: Any, periodic: Any) -> None:
+    """Refuse what is no number of vertices, and a torus without a period.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter.
+    """
+    whole = isinstance(resolution, (int, np.integer)) and not isinstance(resolution, bool)
+    if not whole or resolution < 2:
+        raise ValueError(f"resolution={resolution!r}: expected an integer, 2 or more.")
+    if not isinstance(periodic, (bool, np.bool_)):
+        raise ValueError(f"periodic={periodic!r}: expected True or False.")
+    if periodic and box is None:
+        raise ValueError(
+            "periodic=True needs a box: the period is known to you, and no cloud tells it."
+        )
 
 
 def bounding_box(clouds: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence, Sized
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
@@ -98,6 +98,21 @@ def run_chunks(
             results.append(part)
             progress.advance(len(part))
     return results
+
+
+def check_workers(n_jobs: Any) -> None:
+    """Refuse what is no number of workers.
+
+    Raises
+    ------
+    ValueError
+        For 0, and for what is neither a whole number nor None.
+    """
+    whole = isinstance(n_jobs, (int, np.integer)) and not isinstance(n_jobs, bool)
+    if n_jobs is not None and not (whole and n_jobs != 0):
+        raise ValueError(
+            f"n_jobs={n_jobs!r}: expected a number of workers, -1 for all cores, or None."
+        )
 
 
 def _runs(sizes: Sequence[int], n_runs: int) -> list[tuple[int, int]]:

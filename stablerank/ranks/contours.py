@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -84,8 +85,11 @@ class Contour(ABC):
             torch.maximum(births_low.abs(), births_high.abs()),
             torch.maximum(deaths_low.abs(), deaths_high.abs()),
         )
-        error = 2 * (1 + 8 * UNIT_ROUNDOFF) * torch.as_tensor(self.rounding(size.numpy()))
-        return (lower - error).clamp_min(0.0), upper + error
+        with np.errstate(over="ignore"):  # infinity is a bound
+            error = 2 * (1 + 8 * UNIT_ROUNDOFF) * torch.as_tensor(self.rounding(size.numpy()))
+        # where lengths overflow nothing is known, which NaN would not say
+        shortest = (lower - error).nan_to_num(nan=0.0, posinf=math.inf).clamp_min(0.0)
+        return shortest, (upper + error).nan_to_num(nan=math.inf, posinf=math.inf)
 
     def longest(self, gap: Tensor) -> Tensor:
         """What no computed length of a bar with d − b <= gap exceeds, wherever the bar is.
@@ -111,7 +115,7 @@ class Contour(ABC):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: ``contour_from_dict`` is the inverse."""
+        """The parameters by name, and the kind, for JSON; ``contour_from_dict`` is the inverse."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Contour) and self.to_dict() == other.to_dict()
@@ -205,10 +209,10 @@ class DistanceContour(Contour):
         weights: Sequence[float],
         floor: float = 0.0,
     ) -> None:
-        self.means = _floats("means", means)
-        self.scales = _floats("scales", scales)
-        self.weights = _floats("weights", weights)
-        (self.floor,) = _floats("floor", [floor])
+        self.means = float_sequence("means", means)
+        self.scales = float_sequence("scales", scales)
+        self.weights = float_sequence("weights", weights)
+        self.floor = float_number("floor", floor)
         if not len(self.means) == len(self.scales) == len(self.weights) > 0:
             raise ValueError(
                 f"means, scales and weights have lengths {len(self.means)}, {len(self.scales)} and "
@@ -224,6 +228,10 @@ class DistanceContour(Contour):
                 if not (math.isfinite(value) and value >= low):
                     which = name if name == "floor" else f"{name}[{i}]"
                     raise ValueError(f"{which} is {value!r}: expected {expected}.")
+        if math.isinf(_sum(self.weights)):
+            raise ValueError(
+                f"weights={list(self.weights)}: their sum is beyond float64. Take smaller ones."
+            )
 
     @property
     def constant(self) -> float:
@@ -231,22 +239,23 @@ class DistanceContour(Contour):
         peaks = [w / s for w, s in zip(self.weights, self.scales, strict=True)]
         # roundings: a quotient, the exact sum, π, the root, the quotient, floor, this product
         upper = 1 + 16 * UNIT_ROUNDOFF
-        bound = (self.floor + math.fsum(peaks) / math.sqrt(2 * math.pi)) * upper
+        bound = (self.floor + _sum(peaks) / math.sqrt(2 * math.pi)) * upper
         # quotients and products below the normal numbers may have vanished
         return bound if bound >= 1e-290 else bound + 1e-300
 
     def cumulative(self, values: Tensor) -> Tensor:
         """F at the given values, elementwise: non-decreasing, F(0) = 0 for the floor's part."""
-        return self.floor * values + self._mixture(values)
+        return self.floor * values + self.mixture(values)
 
     def lengths(self, births: Tensor, deaths: Tensor) -> Tensor:
         """``F(deaths) - F(births)``, not below 0 by rounding."""
         # the floor times the length, and not the difference of two products: a diagram that an
         # adversary changes may have short bars of any birth, and these must not round to long ones
-        mixture = self._mixture(deaths) - self._mixture(births)
+        mixture = self.mixture(deaths) - self.mixture(births)
         return (self.floor * (deaths - births) + mixture).clamp_min(0.0)
 
-    def _mixture(self, values: Tensor) -> Tensor:
+    def mixture(self, values: Tensor) -> Tensor:
+        """Σ w_i Φ((x − μ_i)/σ_i) at the given values x, elementwise: F without the floor's part."""
         integral = torch.zeros_like(values)
         # a component at a time: no value's bits depend on how many stand beside it
         for mean, scale, weight in zip(self.means, self.scales, self.weights, strict=True):
@@ -307,18 +316,6 @@ def check_contour(contour: Contour | Literal["standard"]) -> Contour:
     )
 
 
-def contour_from_dict(data: dict[str, Any]) -> Contour:
-    """The inverse of :meth:`Contour.to_dict`."""
-    if data.get("contour") == "standard":
-        return StandardContour()
-    if data.get("contour") == "distance":
-        return DistanceContour(data["means"], data["scales"], data["weights"], data["floor"])
-    raise ValueError(
-        f'contour={data.get("contour")!r} is not one that can be read: expected "standard" or '
-        f'"distance".'
-    )
-
-
 def bar_lengths(diagram: np.ndarray[Any, np.dtype[np.float64]], contour: Contour) -> Tensor:
     """Lengths of the bars of diagrams, shape (..., n_bars, 2) to (..., n_bars), in float64."""
     # copies, since workers are given arrays that torch warns of: they cannot be written
@@ -326,14 +323,48 @@ def bar_lengths(diagram: np.ndarray[Any, np.dtype[np.float64]], contour: Contour
     return contour.lengths(torch.from_numpy(births), torch.from_numpy(deaths))
 
 
-def _floats(name: str, values: Any) -> tuple[float, ...]:
+def _sum(values: Sequence[float]) -> float:
+    """The exact sum of numbers >= 0, rounded once; infinite where it is beyond float64."""
+    try:
+        return math.fsum(values)
+    except OverflowError:
+        return math.inf
+
+
+def float_sequence(name: str, values: Any) -> tuple[float, ...]:
+    """A parameter that is a sequence of numbers.
+
+    Raises
+    ------
+    TypeError
+        For anything else; it is named.
+    """
     try:
         items = [values] if isinstance(values, (str, bytes)) else list(values)
-        if any(isinstance(item, (str, bytes)) for item in items):
+        return tuple(float_number(name, item) for item in items)
+    except TypeError:
+        raise TypeError(f"{name}={values!r}: expected a sequence of numbers.") from None
+
+
+def float_number(name: str, value: Any) -> float:
+    """A parameter that is a number.
+
+    Raises
+    ------
+    TypeError
+        For anything else; it is named.
+    """
+    try:
+        if isinstance(value, (str, bytes)):
             raise TypeError
         # -0.0 + 0.0 is 0.0, so equal contours have equal hashes
-        return tuple(float(item) + 0.0 for item in items)
+        return float(value) + 0.0
     except TypeError:
-        shown = values[0] if name == "floor" else values
-        expected = "a number" if name == "floor" else "a sequence of numbers"
-        raise TypeError(f"{name}={shown!r}: expected {expected}.") from None
+        raise TypeError(f"{name}={value!r}: expected a number.") from None
+
+
+def inverse_up(*factors: float) -> float:
+    """The smallest float64 number that is at least 1 / (the product of positive numbers)."""
+    product = math.prod(map(Fraction, factors))
+    inverse = float(1 / product)
+    return inverse if Fraction(inverse) >= 1 / product else math.nextafter(inverse, math.inf)

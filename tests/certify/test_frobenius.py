@@ -266,7 +266,7 @@ def test_diagrams_without_their_clouds_and_files(trained: Any, tmp_path: Any) ->
 def test_other_threats_have_no_such_way(trained: Any) -> None:
     model, X = trained("H0")
     for threat in ("per_point", "hausdorff", "per_coordinate", "deletion"):
-        message = f'method="l2" is for threat="frobenius", where points share one budget, not for '
+        message = 'method="l2" is for threat="frobenius", where points share one budget, not for '
         with pytest.raises(StabilityError, match=re.escape(message)):
             certify(model, X, threat=threat, method="l2")
         assert "l2" not in np.asarray(certify(model, X, threat=threat).route).tolist()

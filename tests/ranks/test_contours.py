@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stablerank.ranks import Contour, DistanceContour, StandardContour
-from stablerank.ranks.contours import bar_lengths, check_contour, contour_from_dict
+from stablerank.ranks.contour_files import contour_from_dict
+from stablerank.ranks.contours import bar_lengths, check_contour
 
 Array = NDArray[np.float64]
 
@@ -372,6 +373,7 @@ def test_extreme_parameters_keep_a_finite_or_honest_constant() -> None:
     # a peak below the smallest float is still no 0: some slope there is
     assert DistanceContour([0.0], [1e200], [1e-200]).constant > 0
     assert DistanceContour([0.0], [1e-200], [1e200]).constant == math.inf
+    assert DistanceContour([0.0, 1.0], [0.1, 0.1], [1.7e307] * 2).constant == math.inf
     assert DistanceContour([0.0], [5e-324], [0.0]).constant < 1e-299
 
 
@@ -429,8 +431,8 @@ def test_unknown_contours_are_refused() -> None:
     for wrong in ("Standard", None, 1.0, DistanceContour):
         with pytest.raises(ValueError, match=re.escape('expected "standard" or a Contour')):
             check_contour(wrong)  # type: ignore[arg-type]
-    for data in ({}, {"contour": "shift"}):
-        with pytest.raises(ValueError, match=re.escape('expected "standard" or "distance"')):
+    for data in ({}, {"contour": "shifted"}):
+        with pytest.raises(ValueError, match=re.escape('expected "standard", "distance"')):
             contour_from_dict(data)
     with pytest.raises(ValueError, match=re.escape("scales[0] is -1.0")):
         contour_from_dict({**ONE.to_dict(), "scales": [-1.0]})
