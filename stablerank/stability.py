@@ -616,14 +616,19 @@ def _push(reach: _Reach, element: Element) -> _Reach:
 
 def _push_each(reach: _Reach, element: Bound) -> _Reach:
     constants = np.asarray(element.constants)
-    sizes = [block.each.size for block in reach] if isinstance(reach, list) else [np.size(reach)]
-    if isinstance(reach, (list, np.ndarray)) and sum(sizes) != constants.size:
+    parts: list[NDArray[np.float64]] = []
+    if isinstance(reach, list):
+        parts = [block.each for block in reach]
+    elif isinstance(reach, np.ndarray):
+        parts = [reach]
+    ends = np.cumsum([part.size for part in parts])
+    if parts and ends[-1] != constants.size:
         raise StabilityError(
             f"{_stage_name(element)} acts on {constants.size} coordinates, but the stages before "
-            f"it give {sum(sizes)}."
+            f"it give {ends[-1]}."
         )
     if isinstance(reach, list):
-        factors = np.split(constants, np.cumsum(sizes)[:-1])
+        factors = np.split(constants, ends[:-1])
         return [block.scaled(own) for block, own in zip(reach, factors, strict=True)]
     return np.asarray(multiply_exact_or_up(reach, constants))
 

@@ -160,7 +160,8 @@ class AlphaPersistence(Filtration):
         """As :meth:`stability`, but the deaths of H0 all together, in ℓ2 (D7).
 
         They are half the edge lengths of a minimum spanning tree, and move by at most √6/2 ‖δ‖_F
-        in the plane, by 2.16 ‖δ‖_F in space; see `tree_constant`. By the bound for one of them, ‖δ‖_F/√2, n of them would move by √(n/2).
+        in the plane, by 2.16 ‖δ‖_F in space; see `tree_constant`. By the bound for one of them,
+        n of them would move by √(n/2) ‖δ‖_F.
 
         Parameters
         ----------

@@ -196,7 +196,7 @@ def _squared_norm_upper(matrix: NDArray[np.float64]) -> float:
     return best
 
 
-def _frobenius_upper(matrix: NDArray[np.float64]) -> float:
+def _frobenius_upper(matrix: NDArray[np.floating[Any]]) -> float:
     """The Frobenius norm, or more by a millionth; squares that underflow are charged."""
     return float(np.linalg.norm(matrix)) * (1 + 1e-6) + matrix.size * 1e-150
 

@@ -116,7 +116,7 @@ def test_the_law_fails_with_a_smaller_constant(
 ) -> None:
     pipeline = sum_of_gaps(2, AlphaPersistence((0,)), around)
     X = path(1.4)
-    twin, distance = nearest_flip(X)
+    _, distance = nearest_flip(X)
 
     def share(method: str) -> float:
         return float(certify(pipeline, X, method=method, **FROBENIUS_THREAT).radius[0] / distance)
@@ -222,7 +222,8 @@ def test_vectors_and_logits_move_as_the_chain_says(trained: Any, seed: int) -> N
         assert chain.target == L2
         to_vectors = l2_chain_of_stages(stages[:-1], FROBENIUS)
         blocks, each = to_vectors.blocks, to_vectors.constants
-        assert blocks is not None and each is not None
+        assert blocks is not None
+        assert each is not None
         for cloud in X[:6]:
             moved = cloud + rng.choice([1e-4, 0.1]) * rng.normal(size=cloud.shape)
             distance = float(np.linalg.norm(moved - cloud))
