@@ -249,7 +249,7 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
             What the adversary may do.
         p, q : float, optional
             Exponent and ground norm of ``threat="wasserstein"``.
-        method : {"best", "global", "interval", "linear"}, default="best"
+        method : {"best", "global", "l2", "interval", "linear"}, default="best"
             By the product of constants, by boxes, or by whichever gives more.
 
         Returns

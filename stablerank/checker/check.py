@@ -2,7 +2,7 @@
 
 What is checked is about the exact function that the model's file describes: that no input which the
 adversary can make with less than the radius, or with so many changed points, has another class. The
-radii by constants rest on facts D1 to D6, R2 to R4, N1 and N3, and those by boxes on R5 and N4.
+radii by constants rest on facts D1 to D7, R2 to R4 and N1 to N3, and those by boxes on R5 and N4.
 Every link of a chain of constants is derived by itself.
 """
 
@@ -25,7 +25,7 @@ from stablerank.checker.inputs import Input
 from stablerank.checker.links import check_links, links_to_logits, links_to_vectors
 from stablerank.checker.model_file import Model, Stage, read_model
 from stablerank.checker.network import Network, read_network
-from stablerank.checker.radii import Subject, check_count, check_radius
+from stablerank.checker.radii import ROUTES, Subject, check_count, check_radius
 from stablerank.checker.rounding import Array
 from stablerank.checker.threats import Threat, read_threat
 from stablerank.checker.vectors import VECTORIZERS, homology_dimensions, pairs
@@ -217,6 +217,12 @@ def _check_chain(content: dict[str, Any], case: _Case) -> None:
         raise ClaimError("constant", "it stands without its chain, or the chain without it")
     if content["constant"] is None:
         return
+    if content["method"] == "l2":
+        raise NotChecked(
+            "chain",
+            "it goes through ℓ2, which is not multiplied again here; certify by "
+            'method="best", whose radii in ℓ2 are',
+        )
     space = case.threat.space
     if case.threat.name == "deletion" and case.voters is None:
         space = {"kind": "points", "metric": "hausdorff"}
@@ -241,7 +247,7 @@ def _check_cloud(claim: dict[str, Any], cloud: Array, case: _Case) -> None:
     if len(labels) != 1:
         raise ClaimError("prediction", "it is no class of the model", claimed=claim["prediction"])
     top, radius, route = labels[0], claim["radius"], claim["route"]
-    if route not in (("votes",) if case.voters else ("global", "interval", "linear")):
+    if route not in (("votes",) if case.voters else ROUTES):
         raise NotChecked("route", f"{route!r} is not known of such certificates")
     if case.voters is not None:
         size = len(case.classes)

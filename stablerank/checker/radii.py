@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stablerank.checker import spectral
 from stablerank.checker.chain import by_coordinate
 from stablerank.checker.claims import ClaimError, NotChecked
 from stablerank.checker.diagrams import Diagram, moved
@@ -33,6 +34,7 @@ from stablerank.checker.vectors import (
 
 _HAUSDORFF: Space = {"kind": "points", "metric": "hausdorff"}
 _BOXES = ("interval", "linear")
+ROUTES = ("global", "l2", *_BOXES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +91,15 @@ def check_radius(subject: Subject, space: Space, route: str, radius: float, top:
     ClaimError
         If that does not follow, by the route that is named.
     """
-    if route == "global":
-        derived = _global_radius(subject, space, top)
+    if route in ("global", "l2"):
+        by = _global_radius if route == "global" else _l2_radius
+        derived = by(subject, space, top)
         if not derived >= radius:
             raise ClaimError(
-                "radius", "the constants give less", claimed=repr(radius), derived=repr(derived)
+                "radius",
+                "the constants give less" if route == "global" else "the constants in ℓ2 give less",
+                claimed=repr(radius),
+                derived=repr(derived),
             )
         return
     _check_boxes(subject, subject.boxes_within(space, radius), route, repr(radius), top)
@@ -190,6 +196,16 @@ def _global_radius(subject: Subject, space: Space, top: int) -> float:
     with np.errstate(divide="ignore"):
         radii = down(np.delete(lower, top) / np.delete(steepness, top))
     return float(radii.min())
+
+
+def _l2_radius(subject: Subject, space: Space, top: int) -> float:
+    """By all deaths of H0 together (D7), which is known against the Frobenius norm."""
+    if space["metric"] != "frobenius":
+        raise NotChecked("route", f"'l2' is not known from {space['metric']!r}")
+    coordinates = by_coordinate(links_to_vectors(subject.stages, space))
+    gaps = subject.network.gaps(subject.own_boxes()[-1], top)[0]
+    d = subject.item.item.shape[1]
+    return spectral.radius(subject.stages, subject.network, coordinates, d, top, gaps)
 
 
 def _check_boxes(subject: Subject, boxes: list[Box], route: str, claimed: str, top: int) -> None:

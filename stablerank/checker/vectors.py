@@ -80,6 +80,11 @@ def homology_dimensions(vectorizer: Stage | None) -> list[int]:
     return [] if vectorizer is None else [int(k) for k in vectorizer.fitted["homology_dimensions_"]]
 
 
+def size(vectorizer: Stage, k: int) -> int:
+    """How many coordinates a vectorizer makes of H_k."""
+    return len(slopes(vectorizer, k, {"metric": "bottleneck"}))
+
+
 def slopes(vectorizer: Stage, k: int, space: Space) -> Array:
     """How far each coordinate of H_k moves when its diagram moves by 1, rounded up (R2 to R4).
 

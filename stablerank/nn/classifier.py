@@ -25,7 +25,7 @@ from stablerank.nn.margins import check_boxes, margin_bounds
 from stablerank.nn.network import StableRankNetwork, check_architecture
 from stablerank.nn.training import EpochProgress, LipschitzNet, OneCycle, TensorBatches
 from stablerank.progress import ProgressBar
-from stablerank.stability import LINF, Space, StabilityChain
+from stablerank.stability import LINF, Block, Space, StabilityChain
 
 _LOSSES = ("cross-entropy", "margin", "offset", "box")
 _SPREAD_TO_EPSILON = 0.05
@@ -277,10 +277,15 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "network_")
         return self.network_.feature_stability(source)
 
-    def pairwise_constants(self) -> NDArray[np.float64]:
+    def block_stability(self, source: Space, blocks: Sequence[Block]) -> StabilityChain:
+        """The bounds from an adversary to the features, by blocks; see StableRankNetwork."""
+        check_is_fitted(self, "network_")
+        return self.network_.block_stability(source, blocks)
+
+    def pairwise_constants(self, source: Space = LINF) -> NDArray[np.float64]:
         """The constant of each difference of two logits in terms of the features."""
         check_is_fitted(self, "network_")
-        return self.network_.pairwise_constants()
+        return self.network_.pairwise_constants(source)
 
     def rounding(
         self, magnitude: NDArray[np.float64], error: NDArray[np.float64]

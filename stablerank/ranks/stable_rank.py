@@ -1,4 +1,4 @@
-"""Wasserstein stable ranks of persistence diagrams, by their jump points (facts R1 to R3)."""
+"""Wasserstein stable ranks of persistence diagrams, by their jump points (facts R1 to R3, D7)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ from stablerank.ranks.boxes import BarBoxes, bar_boxes, blocks, latest_bars, pad
 from stablerank.ranks.contours import UNIT_ROUNDOFF, Contour, StandardContour, check_contour
 from stablerank.stability import (
     BOTTLENECK,
+    L2,
+    LINF,
     ORDERED_DEATHS,
+    ORDERED_DEATHS_L2,
     Bound,
     Parallel,
     Space,
     StabilityError,
+    root_sum_squares_up,
 )
 
 
@@ -246,11 +250,13 @@ class StableRank(TransformerMixin, BaseEstimator):
         source : Space
             A product, by homology dimension ("H0", "H1", …), of diagram metrics: ordered deaths,
             bottleneck, or Wasserstein W_p with ground norm ℓ_q; or one diagram metric for all.
+            Ordered deaths in ℓ2 may be among them.
 
         Returns
         -------
         Parallel
-            Joined into one ℓ∞ vector.
+            Joined into one ℓ∞ vector; into one ℓ2 vector if ordered deaths in ℓ2 are among the
+            metrics.
 
         Raises
         ------
@@ -269,20 +275,35 @@ class StableRank(TransformerMixin, BaseEstimator):
           that long: (B−k)^{1/p} 2K (R3);
         - W_r with ground norm ℓ_q: |Δl| <= K (|Δb|+|Δd|) <= K 2^{1−1/q} ‖Δ‖_q, and a bar's
           distance to the diagonal is l/2^{1−1/q}; in p-norm over the matching this is
-          K 2^{1−1/q} W_r for r <= p (R2), and pays (B−k)^{1/p−1/r} for r > p.
+          K 2^{1−1/q} W_r for r <= p (R2), and pays (B−k)^{1/p−1/r} for r > p;
+        - ordered deaths in ℓ2 (D7): |Δt_k| is at most the p-norm of the B−k differences, and their
+          2-norm is at most K times that of the deaths: K (B−k)^{max(0, 1/p−1/2)}. All together
+          move by K if p = ∞, since the n longest are a part of the differences, and else by the
+          root of the sum of the squares of these constants, √min(n, B) K for p >= 2.
+
+        In ℓ2 a dimension with constants c_i of its coordinates moves by ‖c‖₂ at most, whatever its
+        metric, and several dimensions by the root of the sum of the squares of theirs. A diagonal
+        map with factors f_i >= 0 behind it (R6) moves one by max f times as much, and by ‖(f_i
+        c_i)‖₂: the smaller of the two counts, in each dimension (:class:`Block`).
         """
         check_is_fitted(self, "n_ranks_")
         check_exponent(self.p)
         branches = {}
-        for dimension, n_ranks in self.n_ranks_.items():
-            space = part_of(source, dimension, self)
+        spaces = {dimension: part_of(source, dimension, self) for dimension in self.n_ranks_}
+        target = L2 if ORDERED_DEATHS_L2 in spaces.values() else LINF
+        for dimension, space in spaces.items():
+            n_ranks = self.n_ranks_[dimension]
             factor, exponent, theorem = self._factor(space)
             left = np.maximum(self.max_bars_[dimension] - np.arange(n_ranks), 0)
             constants = _power_up(left, exponent) * np.where(left > 0, factor, 0.0)
             if self.p == math.inf:
                 constants = np.full(n_ranks, factor)
             stage = f"stable rank p={self.p:g}"
-            branches[f"H{dimension}"] = Bound.by_coordinate(space, constants, theorem, stage=stage)
+            each = tuple(constants.tolist())
+            largest = root_sum_squares_up(constants) if target == L2 else max(each)
+            if self.p == math.inf and space == ORDERED_DEATHS_L2:
+                largest = factor
+            branches[f"H{dimension}"] = Bound(space, target, largest, theorem, stage, each)
         return Parallel(branches, joined=True)
 
     def bounds(self, ball: DiagramBall) -> tuple[Tensor, Tensor]:
@@ -409,6 +430,10 @@ class StableRank(TransformerMixin, BaseEstimator):
         inverse = 1 / self.p
         if space == ORDERED_DEATHS:
             return constant, inverse, "R3: sorted lengths follow ordered deaths"
+        if space == ORDERED_DEATHS_L2:
+            # never exactly 0 when p is below 2, so that the power is rounded up
+            paid = max(inverse - 0.5, 5e-324) if self.p < 2 else 0.0
+            return constant, paid, "D7: sorting does not increase ℓ2 distances"
         if space == BOTTLENECK:
             return 2 * constant, inverse, "R3: a length has two ends"
         if space.kind == "diagram" and space.p is not None and space.q is not None:
