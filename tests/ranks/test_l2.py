@@ -1,4 +1,4 @@
-"""Stable ranks from ordered deaths in ℓ2 (D7): constants of each coordinate, and of all together."""
+"""Stable ranks from ordered deaths in ℓ2 (D7): constants of coordinates, and of all together."""
 
 from __future__ import annotations
 
