@@ -23,6 +23,7 @@ from stablerank.ranks.step_contours import StepDistanceContour, StepShiftContour
 Array = NDArray[np.float64]
 
 _ROOT = math.sqrt(2 * math.pi)
+_GAIN = 10.0  # of logarithms: at the learning rate of a network they would hardly move
 _MOST = 60.0  # logarithms of factors: beyond, float32 overflows, and nothing is left to see
 
 
@@ -91,7 +92,7 @@ class LearnableDistance(LearnableContour):
         self.shifts = nn.Parameter(torch.zeros(n_components))  # in units of the width
         self.stretches = nn.Parameter(torch.zeros(n_components))  # their logarithms
         shares = torch.zeros(n_components + 1)
-        shares[0] = math.log(n_components)  # half of the constant for the floor
+        shares[0] = math.log(n_components) / _GAIN  # half of the constant for the floor
         self.shares = nn.Parameter(shares)
 
     def forward(self, births: Tensor, deaths: Tensor) -> Tensor:
@@ -120,7 +121,7 @@ class LearnableDistance(LearnableContour):
     def _density(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         start, width = self.start, self.width
         scales = width * self.stretches.exp()
-        peaks = self.constant * torch.softmax(self.shares, dim=0)
+        peaks = self.constant * torch.softmax(_GAIN * self.shares, dim=0)
         return start + width * self.shifts, scales, peaks[0], peaks[1:] * scales * _ROOT
 
 
@@ -157,7 +158,7 @@ class LearnableStepDistance(LearnableContour):
         return StepDistanceContour(self._own_edges().tolist(), slopes.tolist())
 
     def _slopes(self) -> Tensor:
-        lower = (self.heights - self.heights.amax()).clamp_min(-_MOST)
+        lower = (_GAIN * (self.heights - self.heights.amax())).clamp_min(-_MOST)
         return self.constant * lower.exp()
 
     def _own_edges(self) -> Array:
@@ -209,7 +210,7 @@ class LearnableStepShift(LearnableContour):
         return StepShiftContour(_increasing(_walked(ends, 1 / steps)).tolist(), steps.tolist())
 
     def _steps(self) -> Tensor:
-        higher = (self.heights - self.heights.amin()).clamp_max(_MOST)
+        higher = (_GAIN * (self.heights - self.heights.amin())).clamp_max(_MOST)
         return higher.exp() / self.constant
 
 

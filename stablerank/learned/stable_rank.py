@@ -7,16 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from stablerank.diagrams.batch import DiagramBatch, check_diagrams
 from stablerank.learned.contours import KINDS
 from stablerank.learned.fronts import Front, LearnableRanks
-from stablerank.nn.classifier import LipschitzClassifier, check_classes
+from stablerank.learned.training import (
+    check_at_least,
+    check_choice,
+    check_training,
+    learn,
+    source_of,
+)
 from stablerank.ranks.contours import Contour
 from stablerank.ranks.stable_rank import StableRank
-from stablerank.stability import BOTTLENECK, ORDERED_DEATHS, Space, StabilityChain
+from stablerank.stability import StabilityChain
 
 
 class LearnedStableRank(StableRank):
@@ -170,8 +175,10 @@ class LearnedStableRank(StableRank):
         return self
 
     def _fit(self, batch: DiagramBatch, y: Any) -> None:
-        _check_choice("contour", self.contour, KINDS)
-        check_learning(self, least=2)
+        check_choice("contour", self.contour, KINDS)
+        check_at_least("n_components", self.n_components, 2)
+        _check_constant(self.constant)
+        check_training(self)
         # counts, exponents, and constants of the coordinates: as of any contour of that constant
         fixed = StableRank(self.p, n_ranks=self.n_ranks, max_bars=self.max_bars).fit(batch)
         for name in ("homology_dimensions_", "n_ranks_", "max_bars_", "n_features_out_"):
@@ -185,8 +192,7 @@ class LearnedStableRank(StableRank):
             )
             for k in self.homology_dimensions_
         }
-        source = source_of(batch)
-        constants = StabilityChain(fixed.stability(source)).constants * self.constant
+        constants = StabilityChain(fixed.stability(source_of(batch))).constants * self.constant
         learn(self, Front(parts), batch, y, constants)
         self.contours_ = {k: part.contour.frozen() for k, part in parts.items()}
 
@@ -195,101 +201,7 @@ class LearnedStableRank(StableRank):
         return self.contours_[dimension]
 
 
-def learn(
-    stage: Any, front: Front, batch: DiagramBatch, y: Any, constants: NDArray[np.float64]
-) -> LipschitzClassifier | None:
-    """Train a front together with a network of the stage's settings.
-
-    Parameters
-    ----------
-    stage : LearnedStableRank or LearnedTemplates
-        Whose parameters are those of the training.
-    front : Front
-        What is trained, in place.
-    batch : DiagramBatch
-        The training diagrams.
-    y : array-like of shape (n_clouds,) or None
-        The labels.
-    constants : ndarray of shape (n_features,)
-        By which the vectors of the front are divided.
-
-    Returns
-    -------
-    LipschitzClassifier or None
-        The network, of the front's vectors; None if there is no bar, and nothing was trained.
-
-    Raises
-    ------
-    ValueError
-        Without labels, unless there is no bar; and for labels of another number.
-    """
-    head = _network(stage, constants)
-    if not any(len(bars) for bars in batch.bars.values()):
-        return None
-    if y is None:
-        raise ValueError(
-            f"{type(stage).__name__} learns from labels: give fit(X, y) the labels y of the "
-            f"training diagrams. Without labels use a stage that is not learned."
-        )
-    labels = np.asarray(y)
-    if labels.shape != (len(batch),):
-        raise ValueError(
-            f"y has shape {labels.shape}, but there are {len(batch)} diagrams: expected one label "
-            f"a diagram."
-        )
-    check_classes(labels)
-    return head.fit_behind(front, front.inputs(batch), labels)
-
-
-def check_learning(stage: Any, least: int) -> None:
-    """Raise unless `constant` and `n_components`, and the settings of the network, are in range.
-
-    Raises
-    ------
-    ValueError
-        Naming the parameter.
-    """
-    _network(stage, None)._check_parameters()
-    _check_choice("loss", stage.loss, ("cross-entropy", "margin", "offset"))
-    for name, low in (("n_components", least),):
-        value = getattr(stage, name)
-        integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not integer or value < low:
-            raise ValueError(f"{name}={value!r}: expected an integer >= {low}.")
-    value = stage.constant
+def _check_constant(value: Any) -> None:
     real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not real or not 1e-100 <= value <= 1e100:
         raise ValueError(f"constant={value!r}: expected a number from 1e-100 to 1e100.")
-
-
-def source_of(batch: DiagramBatch) -> Space:
-    """The metrics that training assumes: ordered deaths where all births are 0."""
-    parts = {
-        f"H{k}": ORDERED_DEATHS if not batch.bars[k][:, 0].any() else BOTTLENECK
-        for k in batch.homology_dimensions
-    }
-    return Space("product", parts=tuple(parts.items()))
-
-
-def _network(stage: Any, constants: NDArray[np.float64] | None) -> LipschitzClassifier:
-    return LipschitzClassifier(
-        epsilon=stage.epsilon,
-        loss=stage.loss,
-        temperature=stage.temperature,
-        offset=stage.offset,
-        hidden=stage.hidden,
-        layer=stage.layer,
-        activation=stage.activation,
-        constants=constants,
-        max_epochs=stage.max_epochs,
-        lr=stage.lr,
-        batch_size=stage.batch_size,
-        random_state=stage.random_state,
-        verbose=stage.verbose,
-    )
-
-
-def _check_choice(name: str, value: Any, choices: Any) -> None:
-    if not isinstance(value, str) or value not in choices:
-        expected = ", ".join(f'"{choice}"' for choice in choices)
-        raise ValueError(f"{name}={value!r}: expected one of {expected}.")

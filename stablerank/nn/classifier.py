@@ -281,7 +281,7 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
             ProgressBar("training", self.max_epochs) as progress,
         ):
             # the generator of the CPU, where all is drawn; torch.manual_seed seeds every device's
-            torch.default_generator.manual_seed(_seed(self.random_state))
+            torch.default_generator.manual_seed(seed_of(self.random_state))
             self.net_ = LipschitzNet(
                 module,
                 **{f"module__{name}": value for name, value in settings.items()},
@@ -524,7 +524,14 @@ def check_classes(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     return classes, encoded.astype(np.int64)
 
 
-def _seed(random_state: Any) -> int:
+def seed_of(random_state: Any) -> int:
+    """A seed for torch, drawn from what scikit-learn calls a random state.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31))
     try:
