@@ -400,7 +400,9 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
             for name, value in step.get_params().items()
             if name.rpartition("__")[2] == "random_state" and value is None
         ]
-        return step.set_params(**dict.fromkeys(names, seed_of(self.random_state))) if names else step
+        if not names:  # a generator is not moved on
+            return step
+        return step.set_params(**dict.fromkeys(names, seed_of(self.random_state)))
 
     def _boxes(self, before: list[Any], inputs: Any, source: Space) -> tuple[Any, Any]:
         """What an adversary of size epsilon can make of each training vector."""

@@ -82,6 +82,9 @@ class LearnableDistance(LearnableContour):
     True
     """
 
+    start: Tensor
+    width: Tensor
+
     def __init__(self, bars: Array, constant: float, n_components: int) -> None:
         super().__init__(bars, constant, n_components)
         means = self._quantiles(n_components)
@@ -119,11 +122,9 @@ class LearnableDistance(LearnableContour):
         )
 
     def _density(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        start, width = self.start, self.width
-        scales = width * self.stretches.exp()
+        scales = self.width * self.stretches.exp()
         peaks = self.constant * torch.softmax(_GAIN * self.shares, dim=0)
-        return start + width * self.shifts, scales, peaks[0], peaks[1:] * scales * _ROOT
-
+        return self.start + self.width * self.shifts, scales, peaks[0], peaks[1:] * scales * _ROOT
 
 
 class LearnableStepDistance(LearnableContour):
@@ -138,6 +139,8 @@ class LearnableStepDistance(LearnableContour):
     >>> learnable.frozen()
     StepDistanceContour(edges=[1.0], steps=[2.0, 2.0])
     """
+
+    edges: Tensor
 
     def __init__(self, bars: Array, constant: float, n_components: int) -> None:
         super().__init__(bars, constant, n_components)
@@ -179,6 +182,8 @@ class LearnableStepShift(LearnableContour):
     >>> learnable.frozen()  # F(2) = 1
     StepShiftContour(edges=[2.0], steps=[0.5, 0.5])
     """
+
+    gaps: Tensor
 
     def __init__(self, bars: Array, constant: float, n_components: int) -> None:
         super().__init__(bars, constant, n_components)

@@ -47,7 +47,8 @@ class Front(nn.Module):
         """
         columns: list[NDArray[np.float32]] = []
         widths = []
-        for dimension, part in zip(self.dimensions, self.parts, strict=True):
+        parts: Any = self.parts
+        for dimension, part in zip(self.dimensions, parts, strict=True):
             bars = (batch.padded(dimension) - part.origin) / part.unit
             padding = np.arange(bars.shape[1]) >= batch.n_bars(dimension)[:, None]
             bars[padding] = 0.0  # an origin far away would be infinite in float32

@@ -31,7 +31,8 @@ class LearnedStableRank(StableRank):
     one, by gradients through sorting and tails [1]_. Then the contours are frozen into float64, and
     this is a :class:`~stablerank.ranks.StableRank` with those: vectors, constants, boxes and
     rounding are what they are there. The network of the training is discarded: what stands behind
-    this step in a pipeline is trained on vectors that no longer change.
+    this step in a pipeline is trained on vectors that no longer change, and on small ORBIT5K it
+    then was as accurate, and certified as much, as the one that was trained with the contours.
 
     Parameters
     ----------
@@ -78,7 +79,10 @@ class LearnedStableRank(StableRank):
     -----
     In the training every coordinate is divided by its own constant (R6), from ordered deaths where
     all births are 0, and from the bottleneck distance elsewhere. These do not depend on what is
-    learned.
+    learned. Lengths shrink where the density falls, so that an `epsilon` by default, a share of
+    how much the vectors vary, is smaller behind contours that were learned: give both steps the
+    same `epsilon` when contours are to be compared. The loss has many local minima: bars that are
+    beyond the first `n_ranks`, or in steps of height 0, have no gradient.
 
     References
     ----------
@@ -179,7 +183,6 @@ class LearnedStableRank(StableRank):
         check_at_least("n_components", self.n_components, 2)
         _check_constant(self.constant)
         check_training(self)
-        # counts, exponents, and constants of the coordinates: as of any contour of that constant
         fixed = StableRank(self.p, n_ranks=self.n_ranks, max_bars=self.max_bars).fit(batch)
         for name in ("homology_dimensions_", "n_ranks_", "max_bars_", "n_features_out_"):
             setattr(self, name, getattr(fixed, name))
@@ -192,7 +195,9 @@ class LearnedStableRank(StableRank):
             )
             for k in self.homology_dimensions_
         }
-        constants = StabilityChain(fixed.stability(source_of(batch))).constants * self.constant
+        # those of the coordinates stay what they are with the contours that training begins with
+        self.contours_ = {k: part.contour.frozen() for k, part in parts.items()}
+        constants = StabilityChain(self.stability(source_of(batch))).constants
         learn(self, Front(parts), batch, y, constants)
         self.contours_ = {k: part.contour.frozen() for k, part in parts.items()}
 

@@ -157,12 +157,10 @@ class LearnedTemplates(OrderStatistics):
                 k: LearnableTemplates(batch.bars[k], self.n_templates, n_levels, self.width)
                 for k, n_levels in levels.items()
             }
-        # R4: 1 for every template and metric
-        constants = np.ones(self.n_templates * sum(levels.values()))
-        learn(self, Front(parts), batch, y, constants)
+        learn(self, Front(parts), batch, y, None)  # constants are 1 for every metric (R4)
         self.weights_ = {k: part.frozen() for k, part in parts.items()}
         self.homology_dimensions_, self.n_levels_ = batch.homology_dimensions, levels
-        self.n_features_out_ = len(constants)
+        self.n_features_out_ = int(self.n_templates) * sum(levels.values())
         return self
 
     def _fit_template(self, batch: DiagramBatch) -> None:
@@ -201,9 +199,7 @@ class NetworkTemplate(Template):
         self.layers: list[nn.Linear] = []
         rest = torch.tensor(weights, dtype=torch.float64)
         for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
-            weight, bias, rest = rest.split(
-                [n_in * n_out, n_out, len(rest) - (n_in + 1) * n_out]
-            )
+            weight, bias, rest = rest.split([n_in * n_out, n_out, len(rest) - (n_in + 1) * n_out])
             layer = nn.Linear(n_in, n_out).double().requires_grad_(False)
             layer.weight.copy_(weight.reshape(n_out, n_in))
             layer.bias.copy_(bias)
@@ -244,9 +240,7 @@ class NetworkTemplate(Template):
             lower, upper = linear_bounds(layer, lower, upper)
             if layer is not self.layers[-1]:
                 lower, upper = _MAXMIN.bounds(lower, upper)
-        lower, upper = (
-            ends.reshape(*shape, len(self)).movedim(-1, -2) for ends in (lower, upper)
-        )
+        lower, upper = (ends.reshape(*shape, len(self)).movedim(-1, -2) for ends in (lower, upper))
         shortest = ((boxes.deaths_low - boxes.births_high) / 2).unsqueeze(-2)
         longest = ((boxes.deaths_high - boxes.births_low) / 2).unsqueeze(-2)
         lower, upper = torch.minimum(shortest, lower), torch.minimum(longest, upper)
@@ -288,11 +282,13 @@ class LearnableTemplates(nn.Module):
     def __init__(self, bars: Array, n_templates: int, n_levels: int, width: int) -> None:
         super().__init__()
         self.n_levels = int(n_levels)
-        births, lengths = (bars[:, 0], bars[:, 1] - bars[:, 0]) if len(bars) else (np.zeros(1),) * 2
-        self.origin = float(np.median(births))
-        span = float(np.quantile(lengths, 0.9)) / 2
+        bars = bars if len(bars) else np.zeros((1, 2))
+        self.origin = float(np.median(bars[:, 0]))
+        span = float(np.quantile(bars[:, 1] - bars[:, 0], 0.9)) / 2
+        # nothing is larger than a million units, in float32
+        span = max(span, 1e-6 * float(np.abs(bars - self.origin).max()))
         self.unit = span if span > 1e-290 else 1.0
-        self.net = nn.Sequential(
+        self.net: Any = nn.Sequential(
             LinfLinear(2, int(width)),
             MaxMin(),
             LinfLinear(int(width), int(width)),

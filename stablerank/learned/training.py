@@ -14,7 +14,7 @@ from stablerank.stability import BOTTLENECK, ORDERED_DEATHS, Space
 
 
 def learn(
-    stage: Any, front: Front, batch: DiagramBatch, y: Any, constants: NDArray[np.float64]
+    stage: Any, front: Front, batch: DiagramBatch, y: Any, constants: NDArray[np.float64] | None
 ) -> LipschitzClassifier | None:
     """Train a front together with a network of the stage's settings.
 
@@ -28,8 +28,8 @@ def learn(
         The training diagrams.
     y : array-like of shape (n_clouds,) or None
         The labels.
-    constants : ndarray of shape (n_features,)
-        By which the vectors of the front are divided (R6).
+    constants : ndarray of shape (n_features,) or None
+        By which the vectors of the front are divided (R6); 1 by default.
 
     Returns
     -------

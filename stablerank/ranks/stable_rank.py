@@ -261,9 +261,9 @@ class StableRank(TransformerMixin, BaseEstimator):
 
         Notes
         -----
-        K is the constant of the dimension's contour, B = ``max_bars_``, and t_k = ‖(l_{k+1}, …, l_B)‖_p. By
-        Minkowski |t_k − t′_k| is at most the p-norm of the differences of sorted lengths
-        k+1, …, B, and sorting does not increase p-norms, so:
+        K is the constant of the dimension's contour, B = ``max_bars_``, and
+        t_k = ‖(l_{k+1}, …, l_B)‖_p. By Minkowski |t_k − t′_k| is at most the p-norm of the
+        differences of sorted lengths k+1, …, B, and sorting does not increase p-norms, so:
 
         - ordered deaths (H0 of alpha, Čech, Rips; births 0): each sorted length moves by at most K
           times their bound, t_k by (B−k)^{1/p} K (R3);

@@ -46,9 +46,7 @@ def lengths(contour: Contour, births: Any, deaths: Any) -> Array:
 
 
 @pytest.mark.parametrize("kind", ["step", "shift"])
-def test_training_begins_with_the_standard_contour_times_the_constant(
-    kind: str, seed: int
-) -> None:
+def test_training_begins_with_the_standard_contour_times_the_constant(kind: str, seed: int) -> None:
     bars = some_bars(np.random.default_rng(seed))
     found = lengths(learnable(kind, bars, 3.0).frozen(), *bars.T)
     assert found == pytest.approx(3 * (bars[:, 1] - bars[:, 0]), rel=1e-12)
@@ -58,7 +56,9 @@ def test_a_mixture_begins_with_half_of_the_constant_for_its_floor(seed: int) -> 
     bars = some_bars(np.random.default_rng(seed))
     frozen = KINDS["distance"](bars, 3.0, 5).frozen()
     assert frozen.floor == pytest.approx(1.5, rel=1e-6)
-    peaks = [w / (s * math.sqrt(2 * math.pi)) for w, s in zip(frozen.weights, frozen.scales)]
+    peaks = [
+        w / (s * math.sqrt(2 * math.pi)) for w, s in zip(frozen.weights, frozen.scales, strict=True)
+    ]
     assert peaks == pytest.approx([0.3] * 5, rel=1e-5)
     assert all(bars.min() <= mean <= bars.max() for mean in frozen.means)
 
@@ -133,9 +133,7 @@ def test_the_constant_is_attained(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "p"), [*itertools.product(KINDS, (1, 2, 3, math.inf))])
-def test_gradients_of_learnable_ranks_are_their_differences(
-    kind: str, p: float, seed: int
-) -> None:
+def test_gradients_of_learnable_ranks_are_their_differences(kind: str, p: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     bars = some_bars(rng, 7)
     ranks = LearnableRanks(learnable(kind, bars, 1.5, 4), p, 6, None).double()
@@ -167,9 +165,12 @@ def test_gradients_of_learnable_ranks_are_their_differences(
 # The contract.
 
 
-@pytest.mark.parametrize(("kind", "unit", "origin"), [
-    *itertools.product(KINDS, (1.0, 1e-5, 1e6), (0.0, -3.0)),
-])
+@pytest.mark.parametrize(
+    ("kind", "unit", "origin"),
+    [
+        *itertools.product(KINDS, (1.0, 1e-5, 1e6), (0.0, -3.0)),
+    ],
+)
 def test_the_frozen_contour_is_the_one_that_was_trained(
     kind: str, unit: float, origin: float, seed: int
 ) -> None:
