@@ -288,15 +288,16 @@ class LearnableTemplates(nn.Module):
         # nothing is larger than a million units, in float32
         span = max(span, 1e-6 * float(np.abs(bars - self.origin).max()))
         self.unit = span if span > 1e-290 else 1.0
+        last = LinfLinear(int(width), int(n_templates))
+        with torch.no_grad():  # some look at all bars, and some only at those far away
+            last.bias.copy_(torch.linspace(-0.5, 1.0, int(n_templates)))
         self.net: Any = nn.Sequential(
             LinfLinear(2, int(width)),
             MaxMin(),
             LinfLinear(int(width), int(width)),
             MaxMin(),
-            LinfLinear(int(width), int(n_templates)),
+            last,
         )
-        with torch.no_grad():  # some look at all bars, and some only at those far away
-            self.net[4].bias.copy_(torch.linspace(-0.5, 1.0, int(n_templates)))
 
     def forward(self, births: Tensor, deaths: Tensor) -> Tensor:
         """The largest values, template by template, in the unit of the filtration."""
