@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         DistanceToMeasurePersistence,
         RipsPersistence,
         TakensEmbedding,
+        squeeze,
     )
     from stablerank.estimators import StableRankClassifier
     from stablerank.fields import DistanceField, SortedNeighbourDistances
@@ -67,6 +68,7 @@ __all__ = [
     "TakensEmbedding",
     "Windows",
     "certify",
+    "squeeze",
     "stable_rank_function",
 ]
 __version__ = "0.1.0"
@@ -82,6 +84,7 @@ _HOMES = {
         "DistanceToMeasurePersistence",
         "RipsPersistence",
         "TakensEmbedding",
+        "squeeze",
     ),
     "stablerank.estimators": ("StableRankClassifier",),
     "stablerank.fields": ("DistanceField", "SortedNeighbourDistances"),
