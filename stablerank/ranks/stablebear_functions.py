@@ -73,7 +73,7 @@ def from_stablebear(functions: Any) -> Any:
     Examples
     --------
     Where the package is installed, ``from_stablebear(stablebear.mean(tensor))`` is
-    ``mean_rank(ranks)`` for ``tensor = to_stablebear(ranks)``, up to rounding.
+    ``[mean_rank(ranks)]`` for ``tensor = to_stablebear(ranks)``, up to rounding.
     """
     library = _stablebear()
     if isinstance(functions, library.Pcf):
