@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         CubicalPersistence,
         DiagramBatch,
         DistanceToMeasurePersistence,
+        LandmarkPersistence,
         RipsPersistence,
         TakensEmbedding,
     )
@@ -50,6 +51,7 @@ __all__ = [
     "DistanceToMeasurePersistence",
     "ExponentialContour",
     "HalfLengths",
+    "LandmarkPersistence",
     "Landscapes",
     "LipschitzClassifier",
     "LipschitzUnion",
@@ -80,6 +82,7 @@ _HOMES = {
         "CubicalPersistence",
         "DiagramBatch",
         "DistanceToMeasurePersistence",
+        "LandmarkPersistence",
         "RipsPersistence",
         "TakensEmbedding",
     ),
