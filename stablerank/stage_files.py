@@ -28,10 +28,13 @@ from stablerank.fields import DistanceField, SortedNeighbourDistances
 from stablerank.ranks import (
     HalfLengths,
     Landscapes,
+    PersistenceImages,
+    PersLaySums,
     StableRank,
     Windows,
 )
 from stablerank.ranks.contour_files import CONTOURS, contour_from_dict
+from stablerank.ranks.sums import BarSums
 from stablerank.stages import LipschitzUnion, pipeline_stages
 
 _FILTRATIONS: dict[str, Any] = {
@@ -47,6 +50,8 @@ _VECTORIZERS: dict[str, Any] = {
     "half lengths": HalfLengths,
     "landscapes": Landscapes,
     "windows": Windows,
+    "persistence images": PersistenceImages,
+    "PersLay sums": PersLaySums,
 }
 _FIELDS: dict[str, Any] = {
     "distance field": DistanceField,
@@ -134,6 +139,8 @@ def read_stage(plain: dict[str, Any]) -> Any:
         raise ValueError(f"it has a step of the unknown kind {kind!r}.")
     for name, value in fitted.items():
         setattr(stage, name, value)
+    if isinstance(stage, BarSums) and fitted:
+        stage._check_fitted()
     if kind in _VECTORIZERS and fitted:
         _check_empty_vector(stage)
     return stage
@@ -290,7 +297,7 @@ def _check_fitted_vectorizer(stage: Any, fitted: dict[str, Any]) -> None:
 def _check_by_dimension(
     name: str, values: Any, dimensions: tuple[int, ...], example: dict[int, Any]
 ) -> None:
-    """A dict with a count, or a finite array of as many axes as the example, for each dimension."""
+    """For each dimension a count, a number >= 0, or a finite array, as in the example."""
     if not isinstance(values, dict) or tuple(values) != dimensions:
         raise ValueError(f"{name}={values!r}: expected one entry for each homology dimension.")
     for k, value in values.items():
@@ -301,6 +308,8 @@ def _check_by_dimension(
                 and value.shape[1:] == example[k].shape[1:]
                 and bool(np.isfinite(value).all())
             )
+        elif isinstance(example[k], float):
+            good = isinstance(value, float) and 0 <= value < math.inf
         else:
             good = is_count(value)
         if not good:

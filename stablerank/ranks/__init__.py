@@ -11,6 +11,7 @@ from stablerank.ranks.order_statistics import (
     OrderStatistics,
     Windows,
 )
+from stablerank.ranks.perslay import PersLaySums
 from stablerank.ranks.rank_distances import interleaving_distances, lq_distances
 from stablerank.ranks.rank_kernels import gaussian_rank_kernel, linear_rank_kernel
 from stablerank.ranks.shift_contour import ShiftContour
@@ -28,6 +29,7 @@ __all__ = [
     "HalfLengths",
     "Landscapes",
     "OrderStatistics",
+    "PersLaySums",
     "PersistenceImages",
     "RankBand",
     "ShiftContour",
