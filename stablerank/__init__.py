@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         LandmarkPersistence,
         RipsPersistence,
         TakensEmbedding,
+        squeeze,
     )
     from stablerank.estimators import StableRankClassifier
     from stablerank.fields import DistanceField, SortedNeighbourDistances
@@ -69,6 +70,7 @@ __all__ = [
     "TakensEmbedding",
     "Windows",
     "certify",
+    "squeeze",
     "stable_rank_function",
 ]
 __version__ = "0.1.0"
@@ -85,6 +87,7 @@ _HOMES = {
         "LandmarkPersistence",
         "RipsPersistence",
         "TakensEmbedding",
+        "squeeze",
     ),
     "stablerank.estimators": ("StableRankClassifier",),
     "stablerank.fields": ("DistanceField", "SortedNeighbourDistances"),
