@@ -20,6 +20,7 @@ from stablerank.diagrams import (
     CubicalPersistence,
     DiagramBatch,
     DistanceToMeasurePersistence,
+    LandmarkPersistence,
     RipsPersistence,
 )
 from stablerank.diagrams.grid import check_box
@@ -30,10 +31,12 @@ from stablerank.ranks import (
     HalfLengths,
     Landscapes,
     PersistenceImages,
+    PersLaySums,
     StableRank,
     Windows,
 )
 from stablerank.ranks.contour_files import CONTOURS, contour_from_dict
+from stablerank.ranks.sums import BarSums
 from stablerank.stages import LipschitzUnion, pipeline_stages
 
 _FILTRATIONS: dict[str, Any] = {
@@ -42,6 +45,7 @@ _FILTRATIONS: dict[str, Any] = {
     "distance to measure": DistanceToMeasurePersistence,
     "cubical": CubicalPersistence,
     "anisotropic": AnisotropicPersistence,
+    "landmarks": LandmarkPersistence,
 }
 _VECTORIZERS: dict[str, Any] = {
     "stable ranks": StableRank,
@@ -51,6 +55,7 @@ _VECTORIZERS: dict[str, Any] = {
     "persistence images": PersistenceImages,
     "learned stable ranks": LearnedStableRank,
     "learned templates": LearnedTemplates,
+    "PersLay sums": PersLaySums,
 }
 _FIELDS: dict[str, Any] = {
     "distance field": DistanceField,
@@ -142,6 +147,8 @@ def read_stage(plain: dict[str, Any]) -> Any:
         raise ValueError(f"it has a step of the unknown kind {kind!r}.")
     for name, value in fitted.items():
         setattr(stage, name, value)
+    if isinstance(stage, BarSums) and fitted:
+        stage._check_fitted()
     if kind in _VECTORIZERS and fitted:
         _check_empty_vector(stage)
     return stage
@@ -231,6 +238,8 @@ def _check_fitted_filtration(stage: Any, fitted: dict[str, Any]) -> None:
         expected = {"dimension_", "box_"}
     if isinstance(stage, AnisotropicPersistence):
         expected = {"dimension_", "image_filtration_"}
+    if isinstance(stage, LandmarkPersistence):
+        expected = {"dimension_", "landmark_filtration_"}
     if set(fitted) != expected:
         raise ValueError(f"a filtration has {sorted(fitted)}: expected {sorted(expected)}")
     dimension = fitted["dimension_"]
@@ -240,7 +249,12 @@ def _check_fitted_filtration(stage: Any, fitted: dict[str, Any]) -> None:
     if "box_" in fitted:
         _check_corners(fitted["box_"], dimension)
     if isinstance(stage, AnisotropicPersistence):
-        _check_image_filtration(stage, fitted)
+        rows, columns = np.asarray(stage.matrix).shape
+        _check_inner_filtration(stage, fitted["image_filtration_"], rows)
+        if columns != dimension:
+            raise ValueError("its dimension does not fit its matrix")
+    if isinstance(stage, LandmarkPersistence):
+        _check_inner_filtration(stage, fitted["landmark_filtration_"], dimension)
 
 
 def _check_fitted_field(stage: Any, fitted: dict[str, Any]) -> None:
@@ -264,15 +278,14 @@ def _check_corners(box: Any, dimension: int) -> None:
     check_box(box, dimension)
 
 
-def _check_image_filtration(stage: Any, fitted: dict[str, Any]) -> None:
+def _check_inner_filtration(stage: Any, inner: Any, dimension: int) -> None:
     """The filtration that was fitted is the one that was to be, for points of the right space."""
-    inner, given = fitted["image_filtration_"], stage.filtration
-    rows, columns = np.asarray(stage.matrix).shape
+    given = stage.filtration
     same = type(inner) is type(given) and plain_parameters(
         inner.get_params(deep=False)
     ) == plain_parameters(given.get_params(deep=False))
-    if not same or (getattr(inner, "dimension_", None), fitted["dimension_"]) != (rows, columns):
-        raise ValueError("its filtration does not fit its matrix, or is another than its parameter")
+    if not same or getattr(inner, "dimension_", None) != dimension:
+        raise ValueError("its filtration does not fit its clouds, or is another than its parameter")
 
 
 def _check_fitted_vectorizer(stage: Any, fitted: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ from stablerank.attack.generators import (
 from stablerank.attack.vectorizers import has_vector_gradients, vectors_with_gradients
 from stablerank.diagrams.anisotropic import AnisotropicPersistence, linear_image
 from stablerank.diagrams.clouds import Cloud
+from stablerank.diagrams.landmarks import LandmarkPersistence
 from stablerank.stages import LipschitzUnion, pipeline_stages
 
 
@@ -49,7 +50,7 @@ def bars_with_gradients(
     ----------
     filtration : AlphaPersistence, RipsPersistence, DistanceToMeasurePersistence, CubicalPersistence
         Rips of clouds, not of dissimilarities; the distance to measure fitted. Or
-        AnisotropicPersistence of one of them, fitted.
+        AnisotropicPersistence or LandmarkPersistence of one of them, fitted.
     points : Tensor of shape (n_points, d), float64
         All clouds, one after the other; finite, on the CPU. Of images the pixels, d = 1, as
         ``image.reshape(-1, 1)`` has them.
@@ -93,6 +94,11 @@ def bars_with_gradients(
         columns = list(torch.from_numpy(filtration._matrix().T.copy()))
         images = linear_image(points, columns)
         return bars_with_gradients(filtration.image_filtration_, images, offsets)
+    if isinstance(filtration, LandmarkPersistence):
+        rows = offsets[:-1, None] + np.array(filtration.indices, dtype=np.int64)
+        ends = np.arange(len(offsets), dtype=np.int64) * rows.shape[1]
+        landmarks = points[torch.from_numpy(rows.ravel())]
+        return bars_with_gradients(filtration.landmark_filtration_, landmarks, ends)
     if is_on_a_grid(filtration):
         return bars_on_a_grid(filtration, points, offsets, shapes)
     array = points.detach().numpy()
@@ -189,7 +195,9 @@ def _check_has(stage: Any, *names: str) -> None:
 
 def _check_filtration(filtration: Any) -> None:
     if isinstance(filtration, AnisotropicPersistence):
-        filtration = filtration.image_filtration_
+        return _check_filtration(filtration.image_filtration_)
+    if isinstance(filtration, LandmarkPersistence):
+        return _check_filtration(filtration.landmark_filtration_)
     if not (has_generators(filtration) or is_on_a_grid(filtration)):
         raise TypeError(
             f"{type(filtration).__name__} gives no gradient: expected AlphaPersistence, "
