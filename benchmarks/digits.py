@@ -16,8 +16,8 @@ validation part of its training set.
 Attacked accuracy is what gradients and a random search leave of some test images; certified <=
 attacked <= clean is asserted image by image.
 
-Command: ``python -m benchmarks.digits [--quick]``, about six minutes of one core; ``--quick`` (small
-data, one seed) prints and writes nothing.
+Command: ``python -m benchmarks.digits [--quick]``, about six minutes of one core; ``--quick``
+(small data, one seed) prints and writes nothing.
 """
 
 from __future__ import annotations

@@ -80,7 +80,8 @@ def markdown_table(
 
     Examples
     --------
-    >>> print(markdown_table({"ranks": {"clean": {"mean": 0.5, "std": 0.01}}}, ["clean", "certified 1"]))
+    >>> table = {"ranks": {"clean": {"mean": 0.5, "std": 0.01}}}
+    >>> print(markdown_table(table, ["clean", "certified 1"]))
     | model | clean | certified 1 |
     |---|---|---|
     | ranks | 50.0 ± 1.0 | – |
