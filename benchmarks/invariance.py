@@ -17,8 +17,8 @@ accuracy there is "same", the share of test clouds whose prediction the motion l
 Turning and reflecting are rigid motions of the square, under which alpha and neighbours cannot
 change beyond rounding; the shift cuts the square elsewhere, and is one for the periodic grid only.
 
-Fixed numbers of epochs, no look at the test clouds; one setting for all vectors, which is that of
-``benchmarks.orbit5k`` ("ranks, robust", with less epochs). Attacked accuracy is what gradients and
+Fixed numbers of epochs, no look at the test clouds; one setting for all vectors, chosen on orbits of
+``random_state=0``, which is none of the seeds here, by a validation part of its training set. Attacked accuracy is what gradients and
 a random search leave of some unmoved test clouds;
 certified <= attacked <= clean is asserted cloud by cloud.
 
@@ -66,8 +66,8 @@ TORUS: dict[str, Any] = {"resolution": 16, "box": ((0, 0), (1, 1)), "periodic": 
 NETWORK: dict[str, Any] = {
     "epsilon": 0.001,
     "loss": "margin",
-    "temperature": 3.0,
-    "offset": (0.5, 2.0),
+    "temperature": 4.0,
+    "offset": 0.5,
     "hidden": (128, 128),
     "max_epochs": 40,
 }

@@ -8,9 +8,9 @@ Python index, after a look at the sha256 of the data in it.
     pip download fdasrsf==2.7.3 --no-deps --no-binary fdasrsf
 
 Each outline is handed in divided by its diameter and centred at the mean of its points: things are
-shown at any size. So radii are in diameters, and the adversary moves the points of the outline as it
-is handed in; dividing is no stage of the pipeline and has no constant (D8). Vectors, before the same
-network:
+shown at any size. So radii are in diameters, and the adversary moves the points of the outline as
+it is handed in; dividing is no stage of the pipeline and has no constant (D8). Vectors, before the
+same network:
 
 - "alpha": stable ranks and landscapes of alpha H0 and H1;
 - "alpha and distance to measure": those, and half lengths and landscapes of the distance to measure
@@ -24,8 +24,8 @@ validation part of its training set. A random forest (500 trees) on the longest 
 H0 and H1 stands beside. Attacked accuracy is what gradients and a random search leave of some test
 outlines; certified <= attacked <= clean is asserted outline by outline.
 
-Command: ``python -m benchmarks.outlines [--quick] [--archive FILE]``, about six minutes of one core;
-without the archive it says how to get it, and ends. ``--quick`` (ten kinds, one seed) writes
+Command: ``python -m benchmarks.outlines [--quick] [--archive FILE]``, about six minutes of one
+core; without the archive it says how to get it, and ends. ``--quick`` (ten kinds, one seed) writes
 nothing.
 """
 
