@@ -17,9 +17,9 @@ accuracy there is "same", the share of test clouds whose prediction the motion l
 Turning and reflecting are rigid motions of the square, under which alpha and neighbours cannot
 change beyond rounding; the shift cuts the square elsewhere, and is one for the periodic grid only.
 
-Fixed numbers of epochs, no look at the test clouds; one setting for all vectors, chosen on orbits of
-``random_state=0``, which is none of the seeds here, by a validation part of its training set. Attacked accuracy is what gradients and
-a random search leave of some unmoved test clouds;
+Fixed numbers of epochs, no look at the test clouds; one setting for all vectors, chosen on orbits
+of ``random_state=0``, which is none of the seeds here, by a validation part of its training set.
+Attacked accuracy is what gradients and a random search leave of some unmoved test clouds;
 certified <= attacked <= clean is asserted cloud by cloud.
 
 Command: ``python -m benchmarks.invariance [--quick]``, about six minutes of one core; ``--quick``

@@ -74,15 +74,13 @@ ATTACKED_EPSILONS = (0.001, 0.005)
 SEEDS = (1, 2, 3, 4, 5)
 N_RANKS = {0: 99, 1: 60}
 NEIGHBOURS = (1, 2, 5, 10, 20, 40)
-ACCURATE: dict[str, Any] = {"loss": "cross-entropy", "temperature": 8.0, "max_epochs": 40}
-ROBUST: dict[str, Any] = {"loss": "cross-entropy", "temperature": 1.0, "max_epochs": 60}
+ACCURATE: dict[str, Any] = {"loss": "cross-entropy", "temperature": 8.0, "max_epochs": 30}
+ROBUST: dict[str, Any] = {"loss": "cross-entropy", "temperature": 1.5, "max_epochs": 40}
 MODELS: dict[str, dict[str, Any]] = {
     "alpha, accurate": {"vectors": "alpha", "network": ACCURATE},
-    "alpha, robust": {"vectors": "alpha", "network": ROBUST},
     "alpha and distance to measure, accurate": {"vectors": "union", "network": ACCURATE},
     "alpha and distance to measure, robust": {"vectors": "union", "network": ROBUST},
     "sorted neighbours, accurate": {"vectors": "neighbours", "network": ACCURATE},
-    "sorted neighbours, robust": {"vectors": "neighbours", "network": ROBUST},
 }
 
 
@@ -182,7 +180,7 @@ def run(
     X: list[Cloud],
     y: NDArray[np.int64],
     seed: int,
-    n_attacked: int = 16,
+    n_attacked: int = 8,
     most_epochs: int = 1000,
     n_trees: int = 500,
 ) -> dict[str, dict[str, float]]:
