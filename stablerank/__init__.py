@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stablerank.certify import Certificates, certify
     from stablerank.diagrams import (
         AlphaPersistence,
+        AnisotropicPersistence,
         CachedPersistence,
         CubicalPersistence,
         DiagramBatch,
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
         TakensEmbedding,
     )
     from stablerank.estimators import StableRankClassifier
+    from stablerank.fields import DistanceField, SortedNeighbourDistances
     from stablerank.nn import LipschitzClassifier, StableRankNetwork
     from stablerank.ranks import (
         DistanceContour,
+        ExponentialContour,
         HalfLengths,
         Landscapes,
+        ShiftContour,
         StableRank,
+        StepDistanceContour,
+        StepShiftContour,
         Windows,
         stable_rank_function,
     )
@@ -33,24 +39,31 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlphaPersistence",
+    "AnisotropicPersistence",
     "Bound",
     "CachedPersistence",
     "Certificates",
     "CubicalPersistence",
     "DiagramBatch",
     "DistanceContour",
+    "DistanceField",
     "DistanceToMeasurePersistence",
+    "ExponentialContour",
     "HalfLengths",
     "Landscapes",
     "LipschitzClassifier",
     "LipschitzUnion",
     "RipsPersistence",
+    "ShiftContour",
+    "SortedNeighbourDistances",
     "Space",
     "StabilityChain",
     "StabilityError",
     "StableRank",
     "StableRankClassifier",
     "StableRankNetwork",
+    "StepDistanceContour",
+    "StepShiftContour",
     "TakensEmbedding",
     "Windows",
     "certify",
@@ -62,6 +75,7 @@ _HOMES = {
     "stablerank.certify": ("Certificates", "certify"),
     "stablerank.diagrams": (
         "AlphaPersistence",
+        "AnisotropicPersistence",
         "CachedPersistence",
         "CubicalPersistence",
         "DiagramBatch",
@@ -70,12 +84,17 @@ _HOMES = {
         "TakensEmbedding",
     ),
     "stablerank.estimators": ("StableRankClassifier",),
+    "stablerank.fields": ("DistanceField", "SortedNeighbourDistances"),
     "stablerank.nn": ("LipschitzClassifier", "StableRankNetwork"),
     "stablerank.ranks": (
         "DistanceContour",
+        "ExponentialContour",
         "HalfLengths",
         "Landscapes",
+        "ShiftContour",
         "StableRank",
+        "StepDistanceContour",
+        "StepShiftContour",
         "Windows",
         "stable_rank_function",
     ),

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from stablerank.diagrams import (
     AlphaPersistence,
+    AnisotropicPersistence,
     CachedPersistence,
     CubicalPersistence,
     DiagramBatch,
@@ -37,6 +38,7 @@ _FILTRATIONS: dict[str, Any] = {
     "rips": RipsPersistence,
     "distance to measure": DistanceToMeasurePersistence,
     "cubical": CubicalPersistence,
+    "anisotropic": AnisotropicPersistence,
 }
 _VECTORIZERS: dict[str, Any] = {
     "stable ranks": StableRank,
@@ -217,6 +219,8 @@ def _check_fitted_filtration(stage: Any, fitted: dict[str, Any]) -> None:
     expected = {"dimension_"}
     if isinstance(stage, DistanceToMeasurePersistence):
         expected = {"dimension_", "box_"}
+    if isinstance(stage, AnisotropicPersistence):
+        expected = {"dimension_", "image_filtration_"}
     if set(fitted) != expected:
         raise ValueError(f"a filtration has {sorted(fitted)}: expected {sorted(expected)}")
     dimension = fitted["dimension_"]
@@ -225,6 +229,8 @@ def _check_fitted_filtration(stage: Any, fitted: dict[str, Any]) -> None:
         raise ValueError(f"its clouds have the dimension {dimension!r}.")
     if "box_" in fitted:
         _check_corners(fitted["box_"], dimension)
+    if isinstance(stage, AnisotropicPersistence):
+        _check_image_filtration(stage, fitted)
 
 
 def _check_fitted_field(stage: Any, fitted: dict[str, Any]) -> None:
@@ -246,6 +252,17 @@ def _check_corners(box: Any, dimension: int) -> None:
     if not isinstance(box, np.ndarray) or box.shape != (2, dimension):
         raise ValueError(f"its box is {box!r}: expected two corners in R^{dimension}.")
     check_box(box, dimension)
+
+
+def _check_image_filtration(stage: Any, fitted: dict[str, Any]) -> None:
+    """The filtration that was fitted is the one that was to be, for points of the right space."""
+    inner, given = fitted["image_filtration_"], stage.filtration
+    rows, columns = np.asarray(stage.matrix).shape
+    same = type(inner) is type(given) and plain_parameters(
+        inner.get_params(deep=False)
+    ) == plain_parameters(given.get_params(deep=False))
+    if not same or (getattr(inner, "dimension_", None), fitted["dimension_"]) != (rows, columns):
+        raise ValueError("its filtration does not fit its matrix, or is another than its parameter")
 
 
 def _check_fitted_vectorizer(stage: Any, fitted: dict[str, Any]) -> None:

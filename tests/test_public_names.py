@@ -45,6 +45,7 @@ def test_the_packages_that_users_import_from_have_names() -> None:
         "stablerank.certify",
         "stablerank.datasets",
         "stablerank.diagrams",
+        "stablerank.fields",
         "stablerank.nn",
         "stablerank.ranks",
     }

@@ -1,6 +1,7 @@
 """Clouds, dissimilarities, images and series to persistence diagrams, each with its constant."""
 
 from stablerank.diagrams.alpha import AlphaPersistence
+from stablerank.diagrams.anisotropic import AnisotropicPersistence, squeeze
 from stablerank.diagrams.ball import DiagramBall
 from stablerank.diagrams.batch import DiagramBatch, check_diagrams
 from stablerank.diagrams.cache import CachedPersistence
@@ -15,6 +16,7 @@ from stablerank.diagrams.takens import TakensEmbedding
 
 __all__ = [
     "AlphaPersistence",
+    "AnisotropicPersistence",
     "CachedPersistence",
     "CloudDiagrams",
     "CubicalPersistence",
@@ -26,5 +28,6 @@ __all__ = [
     "TakensEmbedding",
     "check_clouds",
     "check_diagrams",
+    "squeeze",
     "transform_to_shards",
 ]

@@ -85,8 +85,11 @@ class Contour(ABC):
             torch.maximum(births_low.abs(), births_high.abs()),
             torch.maximum(deaths_low.abs(), deaths_high.abs()),
         )
-        error = 2 * (1 + 8 * UNIT_ROUNDOFF) * torch.as_tensor(self.rounding(size.numpy()))
-        return (lower - error).clamp_min(0.0), upper + error
+        with np.errstate(over="ignore"):  # infinity is a bound
+            error = 2 * (1 + 8 * UNIT_ROUNDOFF) * torch.as_tensor(self.rounding(size.numpy()))
+        # where lengths overflow nothing is known, which NaN would not say
+        shortest = (lower - error).nan_to_num(nan=0.0, posinf=math.inf).clamp_min(0.0)
+        return shortest, (upper + error).nan_to_num(nan=math.inf, posinf=math.inf)
 
     def longest(self, gap: Tensor) -> Tensor:
         """What no computed length of a bar with d − b <= gap exceeds, wherever the bar is.
@@ -225,6 +228,10 @@ class DistanceContour(Contour):
                 if not (math.isfinite(value) and value >= low):
                     which = name if name == "floor" else f"{name}[{i}]"
                     raise ValueError(f"{which} is {value!r}: expected {expected}.")
+        if math.isinf(_sum(self.weights)):
+            raise ValueError(
+                f"weights={list(self.weights)}: their sum is beyond float64. Take smaller ones."
+            )
 
     @property
     def constant(self) -> float:
@@ -232,7 +239,7 @@ class DistanceContour(Contour):
         peaks = [w / s for w, s in zip(self.weights, self.scales, strict=True)]
         # roundings: a quotient, the exact sum, π, the root, the quotient, floor, this product
         upper = 1 + 16 * UNIT_ROUNDOFF
-        bound = (self.floor + math.fsum(peaks) / math.sqrt(2 * math.pi)) * upper
+        bound = (self.floor + _sum(peaks) / math.sqrt(2 * math.pi)) * upper
         # quotients and products below the normal numbers may have vanished
         return bound if bound >= 1e-290 else bound + 1e-300
 
@@ -314,6 +321,14 @@ def bar_lengths(diagram: np.ndarray[Any, np.dtype[np.float64]], contour: Contour
     # copies, since workers are given arrays that torch warns of: they cannot be written
     births, deaths = (np.array(diagram[..., i], dtype=np.float64, order="C") for i in (0, 1))
     return contour.lengths(torch.from_numpy(births), torch.from_numpy(deaths))
+
+
+def _sum(values: Sequence[float]) -> float:
+    """The exact sum of numbers >= 0, rounded once; infinite where it is beyond float64."""
+    try:
+        return math.fsum(values)
+    except OverflowError:
+        return math.inf
 
 
 def float_sequence(name: str, values: Any) -> tuple[float, ...]:

@@ -77,6 +77,12 @@ class ShiftContour(Contour):
                 f"constant."
             )
         self._weight = math.fsum(self.weights)
+        if not math.isfinite(self._tolerance(UNIT_ROUNDOFF)):
+            raise ValueError(
+                f"means={list(self.means)}, scales={list(self.scales)}, "
+                f"weights={list(self.weights)}: the rounding of F, about weight * |mean| / scale, "
+                f"is beyond float64. Take larger scales, or smaller weights."
+            )
         self._at_0 = float(self._density.mixture(torch.zeros(1, dtype=torch.float64)))
 
     @property

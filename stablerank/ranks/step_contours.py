@@ -46,6 +46,8 @@ class _StepContour(Contour):
         # themselves, and every operation keeps the order, so that lengths are monotone to the bit
         ends = itertools.pairwise((-math.inf, *self._ends, math.inf))
         for (low, high), slope in zip(ends, self._slopes, strict=True):
+            if slope == 0:  # zero times a part that overflows would be NaN
+                continue
             total = total + slope * (deaths.clamp(low, high) - births.clamp(low, high))
         return total
 
@@ -107,6 +109,8 @@ class StepDistanceContour(_StepContour):
         for i, step in enumerate(self.steps):
             if not 0 <= step < math.inf:  # NaN fails this too
                 raise ValueError(f"steps[{i}] is {step!r}: expected finite steps >= 0.")
+        if not any(self.steps):
+            raise ValueError("steps are all 0: every bar would have length 0. Make one larger.")
 
     @property
     def constant(self) -> float:

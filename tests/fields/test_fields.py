@@ -412,6 +412,18 @@ def test_sizes_whose_squares_overflow_or_vanish(scale: float) -> None:
         assert found == pytest.approx(expected, rel=1e-13, abs=1e-14 * scale)
 
 
+@pytest.mark.parametrize("name", ["nearest", "measure", "neighbours"])
+def test_boxes_are_boxes_down_to_nothing_and_up_to_infinity(name: str) -> None:
+    cloud = random_cloud(np.random.default_rng(0))
+    model = fitted(name, [cloud])
+    for epsilon in (0.0, 5e-324, 1e-300, 1e300, 1.7e308):
+        lower, upper = model.bounds([cloud], epsilon)
+        assert (lower <= upper).all()
+        assert (lower >= 0).all()
+    # halves of the smallest number are rounded, and nothing relative says so
+    assert model.vector_rounding(np.array([5e-324]))[0] > 0
+
+
 def test_one_point_and_equal_points() -> None:
     assert DistanceField(resolution=3, box=BOX).fit_transform([[[0.0, 0.0]]]).shape == (1, 9)
     assert (SortedNeighbourDistances(blocks=2).fit_transform([np.zeros((5, 2))]) == 0).all()
@@ -424,6 +436,8 @@ ERRORS: list[tuple[Any, dict[str, Any], str]] = [
     (DistanceField, {"k": [1, 1]}, "k=[1, 1]: expected a number of points"),
     (DistanceField, {"k": []}, "k=[]: expected a number of points"),
     (DistanceField, {"k": 1.5}, "k=1.5: expected a number of points"),
+    (DistanceField, {"k": np.array([1, 2])}, "k=array([1, 2]): expected a number of points"),
+    (DistanceField, {"k": range(1, 3)}, "k=range(1, 3): expected a number of points"),
     (DistanceField, {"k": True}, "k=True: expected a number of points"),
     (DistanceField, {"kind": "dtm"}, 'kind=\'dtm\': expected "distance" or "measure"'),
     (DistanceField, {"q": 3}, "q=3: expected 1 or 2"),

@@ -22,6 +22,7 @@ from stablerank.diagrams import DiagramBatch
 from stablerank.diagrams.ball import DiagramBall
 from stablerank.ranks import (
     Contour,
+    DistanceContour,
     ExponentialContour,
     ShiftContour,
     StableRank,
@@ -352,6 +353,44 @@ def test_boxes_that_are_a_little_too_small_are_found(contour: Contour, seed: int
     assert box_excess(narrow, contour, seed) > 0
 
 
+EXTREME: dict[str, Contour] = {
+    **CONTOURS,
+    "distance": DistanceContour([0.3], [0.2], [1.5], 0.5),
+    "exponential, lengths overflow": ExponentialContour(1e308, 1e-310),
+    "shift, lengths overflow": ShiftContour([0.3], [0.2], [1.5], 1e-300),
+    "shift, far": ShiftContour([1e16, -1e308], [1.0, 1.0], [1.0, 1.0], 1.0),
+    "step distance, huge": StepDistanceContour([0.0], [1e308, 0.0]),
+    "step distance, tiny": StepDistanceContour([0.0], [5e-324, 1e-310]),
+    "step shift, lengths overflow": StepShiftContour([-0.5, 0.25], [1.0, 1e-300, 1e308]),
+}
+
+
+@pytest.mark.parametrize("contour", EXTREME.values(), ids=EXTREME)
+def test_boxes_of_huge_and_tiny_numbers_are_boxes(contour: Contour) -> None:
+    # NaN came of infinity minus infinity, and of zero times infinity, where lengths overflow
+    sizes = [5e-324, 1e-310, 1e-160, 0.3, 1e16, 1e300, 1.7e308]
+    ends = [-math.inf, *(-x for x in reversed(sizes)), 0.0, *sizes, math.inf]
+    boxes = np.array(
+        [
+            (*births, *deaths)
+            for births in itertools.combinations_with_replacement(ends[1:-1], 2)
+            for deaths in itertools.combinations_with_replacement(ends[1:], 2)
+            if births[0] <= deaths[0] < math.inf and births[1] <= deaths[1]
+        ]
+    )
+    births_low, births_high, deaths_low, deaths_high = boxes.T
+    lower, upper = (x.numpy() for x in contour.bounds(*(tensor(x) for x in boxes.T)))
+    assert (lower <= upper).all()  # False for NaN
+    assert (lower >= 0).all()
+    for births, deaths in itertools.product((births_low, births_high), (deaths_low, deaths_high)):
+        legal = (births <= deaths) & np.isfinite(deaths)
+        found = lengths(contour, births, deaths)
+        # infinity minus infinity, where both ends are beyond the largest number
+        legal &= ~np.isnan(found)
+        assert (lower[legal] <= found[legal]).all()
+        assert (found[legal] <= upper[legal]).all()
+
+
 def appearing_excess(longest: Callable[[Tensor], Tensor], name: str, seed: int) -> float:
     """How much longer short bars get than is said, those at great heights among them."""
     rng = np.random.default_rng(seed)
@@ -478,6 +517,10 @@ def test_no_value_depends_on_those_beside_it(contour: Contour) -> None:
         (lambda: ShiftContour([0.0], [1.0], [1.0], 0.0), "floor is 0.0: the shift type needs"),
         (lambda: ShiftContour([0.0], [1.0], [1.0], 5e-324), "floor is 5e-324: the shift type"),
         (lambda: ShiftContour([0.0], [0.0], [1.0], 1.0), "scales[0] is 0.0: expected finite"),
+        (lambda: ShiftContour([1e300], [1e-300], [1.0], 1.0), "the rounding of F"),
+        (lambda: ShiftContour([0.0], [1.0], [1.7e308], 1.0), "the rounding of F"),
+        (lambda: DistanceContour([0, 1], [1, 1], [1.7e308] * 2), "their sum is beyond float64"),
+        (lambda: StepDistanceContour([1.0], [0.0, 0.0]), "steps are all 0: every bar would"),
         (lambda: StepDistanceContour([], [1.0]), "edges and steps have lengths 0 and 1: expected"),
         (lambda: StepDistanceContour([1.0], [1.0]), "edges and steps have lengths 1 and 1"),
         (lambda: StepDistanceContour([2.0, 2.0], [1.0] * 3), "edges[1] is 2.0: expected finite"),

@@ -373,6 +373,7 @@ def test_extreme_parameters_keep_a_finite_or_honest_constant() -> None:
     # a peak below the smallest float is still no 0: some slope there is
     assert DistanceContour([0.0], [1e200], [1e-200]).constant > 0
     assert DistanceContour([0.0], [1e-200], [1e200]).constant == math.inf
+    assert DistanceContour([0.0, 1.0], [0.1, 0.1], [1.7e307] * 2).constant == math.inf
     assert DistanceContour([0.0], [5e-324], [0.0]).constant < 1e-299
 
 
