@@ -7,7 +7,6 @@ have the inputs' own shapes. Whether an attack succeeded is decided by the pipel
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from stablerank.attack import RandomSearch
 from stablerank.attack.gradients import DifferentiablePipeline, bars_with_gradients
 from stablerank.attack.judge import Judge
 from stablerank.attack.projected_gradient import ProjectedGradient, _blocks, _Descent
-from stablerank.fields import DistanceField, SortedNeighbourDistances
+from stablerank.attack.vectorizers import vectors_with_gradients
 from stablerank.stages import pipeline_stages
 
 
@@ -116,12 +115,11 @@ def _vectors(stages: list[Any], inputs: list[Tensor]) -> Tensor:
     if isinstance(first, LipschitzUnion):
         return torch.cat([_vectors(own, inputs) for _, own in first.branches()], dim=1)
     if not rest:
-        own: Tensor = (
-            first.differentiable_vectors(inputs)
-            if hasattr(first, "differentiable_vectors")
-            else torch.stack([_distances(first, cloud) for cloud in inputs])
-        )
-        return own
+        if hasattr(first, "differentiable_vectors"):
+            own: Tensor = first.differentiable_vectors(inputs)
+            return own
+        offsets = np.cumsum([0, *map(len, inputs)], dtype=np.int64)
+        return vectors_with_gradients(first, torch.cat(inputs), offsets)
     if hasattr(first, "differentiable_bars"):
         bars = first.differentiable_bars(inputs)
     else:
@@ -134,40 +132,6 @@ def _behind(vectorizer: Any, bars: Any) -> Tensor:
         return torch.cat([_behind(own[0], bars) for _, own in vectorizer.branches()], dim=1)
     vectors: Tensor = vectorizer.from_bars(bars)
     return vectors
-
-
-def _distances(stage: DistanceField | SortedNeighbourDistances, cloud: Tensor) -> Tensor:
-    """The vector that a field makes of a cloud; of k-th distances only."""
-    ks = np.atleast_1d(stage.k)
-    if isinstance(stage, SortedNeighbourDistances):
-        places, skipped, factor = cloud, 1, 0.5
-    else:
-        places, skipped, factor = torch.from_numpy(_vertices(stage)), 0, 1.0
-    gaps = places[:, None, :] - cloud[None, :, :]
-    if getattr(stage, "periodic", False):
-        sides = torch.from_numpy(stage.box_[1] - stage.box_[0])
-        gaps = gaps - sides * torch.round(gaps.detach() / sides)
-    # a distance of 0 has no gradient, and a tiny one has one
-    distances = (gaps.square().sum(dim=2) + 1e-300).sqrt()
-    most = int(ks.max()) + skipped
-    nearest = distances.topk(most, dim=1, largest=False, sorted=True).values
-    values = factor * nearest[:, [int(k) - 1 + skipped for k in ks]].T
-    if getattr(stage, "values", "sorted") == "sorted":
-        values = values.sort(dim=1, descending=True).values
-    if stage.blocks is not None:
-        n = values.shape[1]
-        ends = [j * n // stage.blocks for j in range(stage.blocks + 1)]
-        means = [values[:, a:b].mean(dim=1) for a, b in itertools.pairwise(ends)]
-        values = torch.stack(means, dim=1)
-    return values.reshape(-1)
-
-
-def _vertices(field: DistanceField) -> NDArray[np.float64]:
-    low, high = field.box_
-    n = field.resolution
-    steps = np.arange(n) / (n if field.periodic else n - 1)
-    axes = [a + steps * (b - a) for a, b in zip(low, high, strict=True)]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(n ** len(axes), -1)
 
 
 def bars_of_functions(filtration: Any, inputs: list[Tensor]) -> Any:
