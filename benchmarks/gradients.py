@@ -15,7 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stablerank import Certificates, LipschitzUnion
+from stablerank import Certificates, CubicalPersistence, LipschitzUnion
 from stablerank.attack import RandomSearch
 from stablerank.attack.gradients import DifferentiablePipeline, bars_with_gradients
 from stablerank.attack.judge import Judge
@@ -136,7 +136,7 @@ def _behind(vectorizer: Any, bars: Any) -> Tensor:
 
 def bars_of_functions(filtration: Any, inputs: list[Tensor]) -> Any:
     """The bars of a filtration of the package, with gradients, of inputs that are tensors."""
-    images = hasattr(filtration, "periodic") and not hasattr(filtration, "k")
+    images = isinstance(filtration, CubicalPersistence)
     rows = [item.reshape(-1, 1) if images else item for item in inputs]
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     shapes = [tuple(item.shape) for item in inputs]
