@@ -60,6 +60,44 @@ def mean_and_std(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     }
 
 
+def print_table(table: dict[str, dict[str, dict[str, float]]]) -> None:
+    """One line a row: shares in percent with their spread, and seconds."""
+    width = max(map(len, table))
+    for name, row in table.items():
+        cells = [
+            f"{key} {value['mean']:.1f}"
+            if key.startswith("seconds")
+            else f"{key} {100 * value['mean']:.1f} ± {100 * value['std']:.1f}"
+            for key, value in row.items()
+        ]
+        print(f"{name:>{width}}  " + "  ".join(cells), flush=True)
+
+
+def markdown_table(
+    table: dict[str, dict[str, dict[str, float]]], columns: list[str], first: str = "model"
+) -> str:
+    """A Markdown table of shares in percent, mean ± standard deviation; – where there is none.
+
+    Examples
+    --------
+    >>> table = {"ranks": {"clean": {"mean": 0.5, "std": 0.01}}}
+    >>> print(markdown_table(table, ["clean", "certified 1"]))
+    | model | clean | certified 1 |
+    |---|---|---|
+    | ranks | 50.0 ± 1.0 | – |
+    """
+    lines = [[first, *columns], ["---"] * (len(columns) + 1)]
+    for name, row in table.items():
+        cells = [
+            f"{100 * row[key]['mean']:.1f} ± {100 * row[key]['std']:.1f}" if key in row else "–"
+            for key in columns
+        ]
+        lines.append([name, *cells])
+    text = ["| " + " | ".join(line) + " |" for line in lines]
+    text[1] = text[1].replace(" ", "")
+    return "\n".join(text)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()

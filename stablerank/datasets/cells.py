@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from importlib.resources import files
-from io import BytesIO
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
+
+from stablerank.datasets.shipped import candidates, first_file, read_arrays
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -139,8 +137,8 @@ def load_cells(
         raise ValueError(
             f"target={target!r} is no label of the cells: expected 'cell_line' or 'treatment'."
         )
-    file = _find_file()
-    arrays = _read(file)
+    file = first_file("cells.npz", _candidates())
+    arrays = read_arrays(file, _SHA256)
 
     offsets = arrays["offsets"]
     data = [arrays["points"][start:stop].astype(np.float64) for start, stop in pairwise(offsets)]
@@ -159,31 +157,5 @@ def load_cells(
     )
 
 
-def _find_file() -> Traversable:
-    candidates = _candidates()
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise FileNotFoundError(
-        f"cells.npz is neither in the installed package ({candidates[0]}) nor in a checkout "
-        f"({candidates[1]}): reinstall stablerank, or restore the file from its repository."
-    )
-
-
 def _candidates() -> tuple[Traversable, Traversable]:
-    """Where a wheel has the file, and where a checkout of the repository has it."""
-    installed = files("stablerank.datasets") / "data" / "cells.npz"
-    checkout = Path(__file__).resolve().parents[2] / "datasets" / "cells.npz"
-    return installed, checkout
-
-
-def _read(file: Traversable) -> dict[str, NDArray[np.generic]]:
-    content = file.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != _SHA256:
-        raise ValueError(
-            f"{file} has sha256 {found}, but the released file has {_SHA256}: it was changed or "
-            "damaged. Reinstall stablerank, or restore the file from its repository."
-        )
-    with np.load(BytesIO(content), allow_pickle=False) as arrays:
-        return dict(arrays)
+    return candidates("cells.npz")
