@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from stablerank.estimators import StableRankClassifier
     from stablerank.fields import DistanceField, SortedNeighbourDistances
+    from stablerank.learned import LearnedStableRank, LearnedTemplates
     from stablerank.nn import LipschitzClassifier, StableRankNetwork
     from stablerank.ranks import (
         DistanceContour,
@@ -54,6 +55,8 @@ __all__ = [
     "HalfLengths",
     "LandmarkPersistence",
     "Landscapes",
+    "LearnedStableRank",
+    "LearnedTemplates",
     "LipschitzClassifier",
     "LipschitzUnion",
     "RipsPersistence",
@@ -91,6 +94,7 @@ _HOMES = {
     ),
     "stablerank.estimators": ("StableRankClassifier",),
     "stablerank.fields": ("DistanceField", "SortedNeighbourDistances"),
+    "stablerank.learned": ("LearnedStableRank", "LearnedTemplates"),
     "stablerank.nn": ("LipschitzClassifier", "StableRankNetwork"),
     "stablerank.ranks": (
         "DistanceContour",

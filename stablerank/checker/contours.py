@@ -14,9 +14,13 @@ from scipy.special import ndtr
 
 from stablerank.checker.claims import NotChecked
 from stablerank.checker.diagrams import Bars
+from stablerank.checker.model_file import Stage
 from stablerank.checker.rounding import TINY, Array, U, down, times_up, up
 
 Box = tuple[Array, Array]
+
+LEARNED_RANKS = "learned stable ranks"
+RANKS = ("stable ranks", LEARNED_RANKS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,21 @@ class Contour:
         if not bars.births_move:  # they are born at 0
             new = min(new, float(self.between(np.zeros(1), np.array([gap]))[1][0]))
         return np.maximum(0.0, least), np.maximum(0.0, largest), new
+
+
+def contour_of(vectorizer: Stage, k: int) -> Contour:
+    """How stable ranks measure the bars of H_k: by what was learned, or by the parameter.
+
+    Raises
+    ------
+    NotChecked
+        If it is of a kind that is not known here.
+    """
+    if vectorizer.kind == LEARNED_RANKS:
+        return read_contour(vectorizer.fitted["contours_"][k])
+    parameter = vectorizer.parameters["contour"]
+    of_dimension = isinstance(parameter, dict) and "contour" not in parameter
+    return read_contour(parameter[k] if of_dimension else parameter)
 
 
 def read_contour(parameter: Any) -> Contour:

@@ -13,7 +13,7 @@ import numpy as np
 
 from stablerank.checker import vectors
 from stablerank.checker.claims import ClaimError, NotChecked
-from stablerank.checker.contours import read_contour
+from stablerank.checker.contours import RANKS, contour_of
 from stablerank.checker.model_file import Stage
 from stablerank.checker.network import Affine, Distances, Network
 from stablerank.checker.rounding import TINY, Array, U, down, gamma, root_up, sum_up, times_up, up
@@ -110,9 +110,9 @@ def _blocks(
             own, factor = (x[start : start + size] for x in (each, network.factor))
             start += size
             together, tree = math.inf, {"alpha": 0.5, "rips": 1.0}.get(filtration.kind)
-            if tree and k == 0 and vectorizer.kind == "stable ranks" and d in _KISSING:
+            if tree and k == 0 and vectorizer.kind in RANKS and d in _KISSING:
                 # lengths are measured by the contour, whose slope a death is multiplied by
-                steepest = read_contour(vectorizer.parameters["contour"]).constant
+                steepest = contour_of(vectorizer, k).constant
                 moved = float(times_up(_tree(d) * tree, steepest))
                 p = float(vectorizer.parameters["p"])
                 if p == math.inf:

@@ -10,7 +10,7 @@ import numpy as np
 
 from stablerank.checker import fields, templates
 from stablerank.checker.claims import ClaimError, NotChecked
-from stablerank.checker.contours import read_contour
+from stablerank.checker.contours import RANKS, contour_of
 from stablerank.checker.diagrams import Bars
 from stablerank.checker.model_file import Stage
 from stablerank.checker.rounding import TINY, Array, gamma, power_up, times_up
@@ -21,7 +21,7 @@ Box: TypeAlias = tuple[Array, Array]
 Balls: TypeAlias = Callable[[Stage | None], Mapping[int, Bars]]
 Boxes: TypeAlias = Callable[[Stage], Box]
 
-VECTORIZERS = ("stable ranks", *templates.KINDS)
+VECTORIZERS = (*RANKS, *templates.KINDS)
 
 
 def box(stages: tuple[Stage, ...], balls: Balls, of_fields: Boxes) -> Box:
@@ -42,7 +42,7 @@ def box(stages: tuple[Stage, ...], balls: Balls, of_fields: Boxes) -> Box:
             parts.append(of_fields(first))
         elif vectorizer is not None:
             found = balls(first)
-            make = _ranks if vectorizer.kind == "stable ranks" else templates.box
+            make = _ranks if vectorizer.kind in RANKS else templates.box
             parts += [make(vectorizer, k, found[k]) for k in homology_dimensions(vectorizer)]
     lower, upper = zip(*parts, strict=True)
     return np.concatenate([e.ravel() for e in lower]), np.concatenate([e.ravel() for e in upper])
@@ -104,10 +104,10 @@ def slopes(vectorizer: Stage, k: int, space: Space) -> Array:
     (R2). The rank's p-norm of the longest B − k bars costs (B−k)^{1/p}, from W_p only what its
     exponent is smaller by.
     """
-    if vectorizer.kind != "stable ranks":
+    if vectorizer.kind not in RANKS:
         return templates.slopes(vectorizer, k, space)
     p, n_ranks = float(vectorizer.parameters["p"]), int(vectorizer.fitted["n_ranks_"][k])
-    steepest = read_contour(vectorizer.parameters["contour"]).constant
+    steepest = contour_of(vectorizer, k).constant
     exponent = 1 / p
     if space["metric"] == "ordered deaths":
         each = steepest
@@ -136,13 +136,13 @@ def _check_numbers(vectorizer: Stage) -> None:
         for count in vectorizer.fitted.get(name, {}).values():
             if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count < 10**9:
                 raise ClaimError("stage", f"{name} holds {count!r}, which is no count")
-    if vectorizer.kind == "stable ranks" and not float(vectorizer.parameters["p"]) >= 1:
+    if vectorizer.kind in RANKS and not float(vectorizer.parameters["p"]) >= 1:
         raise ClaimError("stage", "p is not the exponent of a norm")
 
 
 def _ranks(vectorizer: Stage, k: int, bars: Bars) -> tuple[Array, Array]:
     p, n_ranks = float(vectorizer.parameters["p"]), int(vectorizer.fitted["n_ranks_"][k])
-    shortest, longest, new = read_contour(vectorizer.parameters["contour"]).lengths(bars)
+    shortest, longest, new = contour_of(vectorizer, k).lengths(bars)
     kept = n_ranks if p == math.inf else int(vectorizer.fitted["max_bars_"][k])
     lower, upper = largest(shortest, kept), np.maximum(largest(longest, kept), new)
     if p == math.inf:

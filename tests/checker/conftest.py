@@ -24,6 +24,7 @@ from stablerank import (
     ExponentialContour,
     HalfLengths,
     Landscapes,
+    LearnedStableRank,
     LipschitzUnion,
     RipsPersistence,
     ShiftContour,
@@ -135,6 +136,16 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[..., list[Array]], tuple[str, ..
         )
         for name, contour in CONTOURS.items()
     },
+    "contours by dimension": (
+        {"contour": {0: CONTOURS["exponential"], 1: CONTOURS["step shift"]}, "n_ranks": 6},
+        rings,
+        ("hausdorff", *DIAGRAMS),
+    ),
+    "learned contour": (
+        {"ranks": LearnedStableRank(n_ranks=6, contour="shift", n_components=4, max_epochs=3)},
+        rings,
+        ("frobenius", "hausdorff", "W1"),
+    ),
     "contour, p=3": (
         {"contour": CONTOURS["step shift"], "p": 3.0, "n_ranks": 4},
         rings,
