@@ -12,7 +12,8 @@ import math
 import numpy as np
 
 from stablerank.checker import vectors
-from stablerank.checker.claims import ClaimError
+from stablerank.checker.claims import ClaimError, NotChecked
+from stablerank.checker.contours import read_contour
 from stablerank.checker.model_file import Stage
 from stablerank.checker.network import Affine, Distances, Network
 from stablerank.checker.rounding import TINY, Array, U, down, gamma, root_up, sum_up, times_up, up
@@ -101,14 +102,18 @@ def _blocks(
 ) -> list[tuple[float, Array]]:
     """Of each block of standardised inputs how far they move together, and how far each does."""
     found, start = [], 0
-    for filtration, vectorizer in vectors.branches(stages):
-        for k in map(int, vectorizer.fitted["homology_dimensions_"]):
+    for filtration, vectorizer in vectors.pairs(stages):
+        if vectorizer is None or filtration is None:
+            raise NotChecked("route", "fields are not known in ℓ2 here")
+        for k in vectors.homology_dimensions(vectorizer):
             size = vectors.size(vectorizer, k)
             own, factor = (x[start : start + size] for x in (each, network.factor))
             start += size
-            together = math.inf
-            if k == 0 and vectorizer.kind == "stable ranks" and d in _KISSING:
-                moved = _tree(d) * {"alpha": 0.5, "rips": 1.0}[filtration.kind]
+            together, tree = math.inf, {"alpha": 0.5, "rips": 1.0}.get(filtration.kind)
+            if tree and k == 0 and vectorizer.kind == "stable ranks" and d in _KISSING:
+                # lengths are measured by the contour, whose slope a death is multiplied by
+                steepest = read_contour(vectorizer.parameters["contour"]).constant
+                moved = float(times_up(_tree(d) * tree, steepest))
                 p = float(vectorizer.parameters["p"])
                 if p == math.inf:
                     together = moved

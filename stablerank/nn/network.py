@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_modules
 from torch.nn.utils import parametrize
 
 from stablerank.nn.activations import Abs, GroupSort, MaxMin
@@ -334,14 +335,22 @@ def certified_layers(module: nn.Module) -> list[nn.Module]:
 
     A hook may make anything of a layer's input, output or weights, a statistic of the batch for
     one, and nobody would see it in the layer. The older normalisations of ``torch.nn.utils`` are
-    hooks: the weight that a layer shows is then that of its last forward pass.
+    hooks: the weight that a layer shows is then that of its last forward pass. Hooks of torch
+    itself, for all modules at once, are in none of them.
 
     Raises
     ------
     StabilityError
-        If a module has hooks or a replaced ``forward``, or is parametrized by weights that move
-        while it is in training mode, as with ``parametrizations.spectral_norm``.
+        If torch or a module has forward hooks or a module a replaced ``forward``, or is
+        parametrized by weights that move while it is in training mode, as with
+        ``parametrizations.spectral_norm``.
     """
+    # hooks of the backward pass may change gradients, and nothing that is certified
+    if torch_modules._global_forward_hooks or torch_modules._global_forward_pre_hooks:
+        raise StabilityError(
+            "torch has a global forward hook: what any layer computes is not what its class says. "
+            "Remove it; torch.nn.modules.module.register_module_forward_hook returned its handle."
+        )
     for name, part in module.named_modules():
         where = f"{name}: {type(part).__name__}" if name else type(part).__name__
         if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from stablerank.stability import (
     StabilityError,
     root_sum_squares_up,
 )
+
+ContourChoice: TypeAlias = Contour | Literal["standard"]
 
 
 def stable_ranks(lengths: Tensor, p: float, n_ranks: int, max_bars: int | None = None) -> Tensor:
@@ -108,8 +110,8 @@ class StableRank(TransformerMixin, BaseEstimator):
     p : float, default=inf
         Exponent of the algebraic Wasserstein distance, 1 <= p <= inf. ``inf`` gives the sorted
         lengths.
-    contour : "standard" or Contour, default="standard"
-        How the length of a bar is measured.
+    contour : "standard" or Contour, or dict of int to such, default="standard"
+        How the length of a bar is measured; a dict gives each homology dimension its own contour.
     n_ranks : int or dict of int to int, default=100
         Jump points for each homology dimension; a dict gives each dimension its own number.
     max_bars : int, optional
@@ -142,7 +144,7 @@ class StableRank(TransformerMixin, BaseEstimator):
     def __init__(
         self,
         p: float = math.inf,
-        contour: Contour | Literal["standard"] = "standard",
+        contour: ContourChoice | Mapping[int, ContourChoice] = "standard",
         n_ranks: int | Mapping[int, int] = 100,
         max_bars: int | None = None,
     ) -> None:
@@ -170,8 +172,9 @@ class StableRank(TransformerMixin, BaseEstimator):
             For bad parameters.
         """
         check_exponent(self.p)
-        check_contour(self.contour)
         batch = check_diagrams(X)
+        for dimension in batch.homology_dimensions:
+            contour_of(self.contour, dimension)
         self.homology_dimensions_ = batch.homology_dimensions
         self.n_ranks_ = check_counts("n_ranks", self.n_ranks, self.homology_dimensions_)
         if self.max_bars is not None and not _is_count(self.max_bars):
@@ -206,9 +209,9 @@ class StableRank(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_ranks_")
         batch = check_diagrams(X)
-        contour = check_contour(self.contour)
         vectors = []
         for dimension, n_ranks in self.n_ranks_.items():
+            contour = self._contour(dimension)
             if self.p == math.inf and type(contour) is StandardContour:
                 vectors.append(batch.padded_lengths(dimension, n_ranks))  # in order already
                 continue
@@ -235,10 +238,9 @@ class StableRank(TransformerMixin, BaseEstimator):
             What :meth:`transform` returns for the same diagrams.
         """
         check_is_fitted(self, "n_ranks_")
-        contour = check_contour(self.contour)
         vectors = []
         for dimension, n_ranks in self.n_ranks_.items():
-            lengths = contour.lengths(*bars[dimension])
+            lengths = self._contour(dimension).lengths(*bars[dimension])
             vectors.append(stable_ranks(lengths, self.p, n_ranks, self._tail(dimension)))
         return torch.cat(vectors, dim=-1)
 
@@ -265,9 +267,9 @@ class StableRank(TransformerMixin, BaseEstimator):
 
         Notes
         -----
-        K is the contour's constant, B = ``max_bars_``, and t_k = ‖(l_{k+1}, …, l_B)‖_p. By
-        Minkowski |t_k − t′_k| is at most the p-norm of the differences of sorted lengths
-        k+1, …, B, and sorting does not increase p-norms, so:
+        K is the constant of the dimension's contour, B = ``max_bars_``, and
+        t_k = ‖(l_{k+1}, …, l_B)‖_p. By Minkowski |t_k − t′_k| is at most the p-norm of the
+        differences of sorted lengths k+1, …, B, and sorting does not increase p-norms, so:
 
         - ordered deaths (H0 of alpha, Čech, Rips; births 0): each sorted length moves by at most K
           times their bound, t_k by (B−k)^{1/p} K (R3);
@@ -293,7 +295,7 @@ class StableRank(TransformerMixin, BaseEstimator):
         target = L2 if ORDERED_DEATHS_L2 in spaces.values() else LINF
         for dimension, space in spaces.items():
             n_ranks = self.n_ranks_[dimension]
-            factor, exponent, theorem = self._factor(space)
+            factor, exponent, theorem = self._factor(space, dimension)
             left = np.maximum(self.max_bars_[dimension] - np.arange(n_ranks), 0)
             constants = _power_up(left, exponent) * np.where(left > 0, factor, 0.0)
             if self.p == math.inf:
@@ -343,10 +345,10 @@ class StableRank(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_ranks_")
         check_exponent(self.p)
-        contour = check_contour(self.contour)
         parts = []
         for dimension, n_ranks in self.n_ranks_.items():
             ball.diagrams.n_bars(dimension)  # names a dimension that is missing
+            contour = self._contour(dimension)
             ends = torch.empty((2, len(ball), n_ranks), dtype=torch.float64)
             kept = n_ranks if self.p == math.inf else self.max_bars_[dimension]
             # the lengths of other contours may fall with the death by a last place
@@ -405,9 +407,9 @@ class StableRank(TransformerMixin, BaseEstimator):
         if not 0 <= relative <= 0.1:
             raise ValueError(f"relative={relative!r}: expected an error between 0 and 0.1.")
         batch = check_diagrams(X)
-        contour = check_contour(self.contour)
         worst = np.zeros(len(batch))
         for dimension in self.n_ranks_:
+            contour = self._contour(dimension)
             # what is computed for nearby diagrams is off by `relative`, and so is what is given
             largest = (largest_values(batch, dimension) + reach) * (1 + 4 * relative)
             each = 2 * contour.constant * relative * largest + contour.rounding(largest)
@@ -425,8 +427,12 @@ class StableRank(TransformerMixin, BaseEstimator):
         names = [f"H{d}_rank{k}" for d, n_ranks in self.n_ranks_.items() for k in range(n_ranks)]
         return np.array(names, dtype=object)
 
-    def _factor(self, space: Space) -> tuple[float, float, str]:
-        constant = check_contour(self.contour).constant
+    def _contour(self, dimension: int) -> Contour:
+        """How bars of one homology dimension are measured."""
+        return contour_of(self.contour, dimension)
+
+    def _factor(self, space: Space, dimension: int) -> tuple[float, float, str]:
+        constant = self._contour(dimension).constant
         inverse = 1 / self.p
         if space == ORDERED_DEATHS:
             return constant, inverse, "R3: sorted lengths follow ordered deaths"
@@ -460,6 +466,24 @@ def check_exponent(p: Any, name: str = "p") -> None:
     real = isinstance(p, (int, float, np.integer, np.floating)) and not isinstance(p, bool)
     if not real or not p >= 1:
         raise ValueError(f"{name}={p!r} is not the exponent of a norm: expected 1 <= p <= inf.")
+
+
+def contour_of(contour: Any, dimension: int) -> Contour:
+    """The contour of one homology dimension, from a contour for all or a dict.
+
+    Raises
+    ------
+    ValueError
+        If a dict has none for the dimension, and for what is no contour.
+    """
+    if isinstance(contour, Mapping):
+        if dimension not in contour:
+            raise ValueError(
+                f"contour has entries for {list(contour)}, none for H{dimension}: give every "
+                f"homology dimension of the diagrams one."
+            )
+        contour = contour[dimension]
+    return check_contour(contour)
 
 
 def check_counts(name: str, value: Any, dimensions: tuple[int, ...]) -> dict[int, int]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stablerank import Certificates, StableRank, StableRankClassifier
+from stablerank import Certificates, StableRank, StableRankClassifier, StepDistanceContour
 from stablerank.checker import check_files
 from stablerank.checker.file_format import with_digest
 from stablerank.checker.spectral import spectral_norm_up
@@ -22,6 +22,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "H0": {"homology_dimensions": (0,)},
     "H0 and H1, p=2": {"p": 2, "n_ranks": 12},
     "Rips, p=1": {"p": 1, "n_ranks": 8, "persistence": "rips", "homology_dimensions": (0,)},
+    "a steep contour": {
+        "homology_dimensions": (0,),
+        "contour": StepDistanceContour([0.2], [0.5, 3.0]),
+        "n_ranks": 9,
+    },
     "free": {"network__layer": "free", "network__activation": "relu", "homology_dimensions": (0,)},
     "union": {"ranks": LipschitzUnion([("a", StableRank(n_ranks=6)), ("b", StableRank(2.0))])},
 }
