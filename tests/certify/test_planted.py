@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from sklearn.pipeline import make_pipeline
 
 from stablerank import AlphaPersistence, DiagramBatch, RipsPersistence, StableRank
-from stablerank.certify.pipeline import METHODS
 from stablerank.diagrams import CubicalPersistence, DistanceToMeasurePersistence
 from stablerank.ranks import HalfLengths, Landscapes
 from stablerank.stages import LipschitzUnion
 
 Cloud = NDArray[np.float64]
+METHODS = ("best", "global", "interval", "linear")
 MakeTwins = Callable[..., Any]
 Case = tuple[Any, Any, Any, float, dict[str, Any], dict[str, Any]]
 
@@ -172,6 +172,17 @@ def test_no_certificate_reaches_the_twin(name: str, method: str, make_twins: Mak
     assert 0 < share < 1
     if name in TIGHT and (method in ("best", "global") or name not in NOT_BY_ITS_BOX):
         assert share > 0.99
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-9, 1.0, 1e9, 1e100])
+@pytest.mark.parametrize("filtration", [AlphaPersistence((0,)), RipsPersistence((0,))])
+def test_nor_in_l2(scale: float, filtration: Any, make_twins: MakeTwins) -> None:
+    # D7, where two points part: the one edge by √2, as by D6
+    X, twin = ([scale * length * pair(1.0)[0]] for length in (1.6, 2.0))
+    X, twin = [X[0] - X[0].mean(axis=0)], [twin[0] - twin[0].mean(axis=0)]
+    steps, far = with_ranks(filtration.fit(X)), 0.2 * math.sqrt(2) * scale
+    twins = make_twins(steps, X, twin, far, {"threat": "frobenius"}, scale=[scale])
+    assert 0.99 < twins.share("l2") < 1
 
 
 @pytest.mark.parametrize("scale", [1e-100, 1e-9, 1e9, 1e100])
