@@ -25,7 +25,9 @@ from stablerank.diagrams import (
 )
 from stablerank.diagrams.grid import check_box
 from stablerank.fields import DistanceField, SortedNeighbourDistances
+from stablerank.learned import LearnedStableRank, LearnedTemplates
 from stablerank.ranks import (
+    Contour,
     HalfLengths,
     Landscapes,
     PersistenceImages,
@@ -51,6 +53,8 @@ _VECTORIZERS: dict[str, Any] = {
     "landscapes": Landscapes,
     "windows": Windows,
     "persistence images": PersistenceImages,
+    "learned stable ranks": LearnedStableRank,
+    "learned templates": LearnedTemplates,
     "PersLay sums": PersLaySums,
 }
 _FIELDS: dict[str, Any] = {
@@ -91,9 +95,13 @@ def plain_stage(stage: Any) -> dict[str, Any]:
         for name, value in vars(stage).items()
         if name.endswith("_") and not name.startswith("_")
     }
+    parameters = stage.get_params(deep=False)
+    seed = parameters.get("random_state")
+    if seed is not None and not _is_integer(seed):  # a generator, which only training needs
+        parameters["random_state"] = None
     return {
         "kind": kind,
-        "parameters": plain_parameters(stage.get_params(deep=False)),
+        "parameters": plain_parameters(parameters),
         "fitted": plain_parameters(fitted),
     }
 
@@ -297,7 +305,7 @@ def _check_fitted_vectorizer(stage: Any, fitted: dict[str, Any]) -> None:
 def _check_by_dimension(
     name: str, values: Any, dimensions: tuple[int, ...], example: dict[int, Any]
 ) -> None:
-    """For each dimension a count, a number >= 0, or a finite array, as in the example."""
+    """A dict with a count, a threshold, a finite array or a contour, as the example, for each."""
     if not isinstance(values, dict) or tuple(values) != dimensions:
         raise ValueError(f"{name}={values!r}: expected one entry for each homology dimension.")
     for k, value in values.items():
@@ -310,6 +318,8 @@ def _check_by_dimension(
             )
         elif isinstance(example[k], float):
             good = isinstance(value, float) and 0 <= value < math.inf
+        elif isinstance(example[k], Contour):
+            good = type(value) is type(example[k])
         else:
             good = is_count(value)
         if not good:
