@@ -4,7 +4,6 @@ from stablerank.ranks.contours import Contour, DistanceContour, StandardContour
 from stablerank.ranks.exponential_contour import ExponentialContour
 from stablerank.ranks.function import StableRankFunction, stable_rank_function
 from stablerank.ranks.jumps import rank_jumps
-from stablerank.ranks.mean_rank import RankBand, mean_rank, mean_rank_band
 from stablerank.ranks.order_statistics import (
     HalfLengths,
     Landscapes,
@@ -14,6 +13,7 @@ from stablerank.ranks.order_statistics import (
 from stablerank.ranks.perslay import PersLaySums
 from stablerank.ranks.rank_distances import interleaving_distances, lq_distances
 from stablerank.ranks.rank_kernels import gaussian_rank_kernel, linear_rank_kernel
+from stablerank.ranks.rank_means import RankBand, mean_rank, mean_rank_band
 from stablerank.ranks.shift_contour import ShiftContour
 from stablerank.ranks.simplification import simplify_ranks
 from stablerank.ranks.stable_rank import StableRank, stable_ranks

@@ -399,11 +399,11 @@ def test_files_that_were_tampered_with_are_refused() -> None:
 def test_certificates_of_diagrams_from_w1(seed: int) -> None:
     # class 1 has a bar more around (1, 3)
     rng = np.random.default_rng(seed)
-    y = np.arange(40) % 2
+    y = np.arange(20) % 2
     few = [np.sort(rng.random((4, 2)), axis=1) for _ in y]
     more = [np.append(bars, [[1.0, 3.0]], axis=0) for bars in few]
     without = DiagramBatch.from_diagrams([{1: bars} for bars in few])
-    batch = DiagramBatch.from_diagrams([{1: more[i] if y[i] else few[i]} for i in range(40)])
+    batch = DiagramBatch.from_diagrams([{1: more[i] if y[i] else few[i]} for i in range(20)])
     for kind in ("gaussian", "triangle", "hat"):
         pipeline = make_pipeline(
             PersLaySums(kind, tau=0.3, functions=[1.8] if kind == "triangle" else [[1, 3, 1]]),

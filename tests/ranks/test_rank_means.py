@@ -18,6 +18,7 @@ from stablerank.ranks import (
     lq_distances,
     mean_rank,
     mean_rank_band,
+    rank_means,
 )
 
 Array = NDArray[np.float64]
@@ -113,11 +114,9 @@ def test_the_half_width_is_the_quantile_of_its_definition(seed: int) -> None:
 
 
 def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    import sys
-
     jumps = random_jumps(np.random.default_rng(seed), 20)
     whole = mean_rank_band(jumps, random_state=seed)
-    monkeypatch.setattr(sys.modules["stablerank.ranks.mean_rank"], "BATCH_BARS", 500)
+    monkeypatch.setattr(rank_means, "BATCH_BARS", 500)
     assert mean_rank_band(jumps, random_state=seed) == whole
 
 
