@@ -16,8 +16,10 @@ if TYPE_CHECKING:
         CubicalPersistence,
         DiagramBatch,
         DistanceToMeasurePersistence,
+        LandmarkPersistence,
         RipsPersistence,
         TakensEmbedding,
+        squeeze,
     )
     from stablerank.estimators import StableRankClassifier
     from stablerank.fields import DistanceField, SortedNeighbourDistances
@@ -50,6 +52,7 @@ __all__ = [
     "DistanceToMeasurePersistence",
     "ExponentialContour",
     "HalfLengths",
+    "LandmarkPersistence",
     "Landscapes",
     "LipschitzClassifier",
     "LipschitzUnion",
@@ -67,6 +70,7 @@ __all__ = [
     "TakensEmbedding",
     "Windows",
     "certify",
+    "squeeze",
     "stable_rank_function",
 ]
 __version__ = "0.1.0"
@@ -80,8 +84,10 @@ _HOMES = {
         "CubicalPersistence",
         "DiagramBatch",
         "DistanceToMeasurePersistence",
+        "LandmarkPersistence",
         "RipsPersistence",
         "TakensEmbedding",
+        "squeeze",
     ),
     "stablerank.estimators": ("StableRankClassifier",),
     "stablerank.fields": ("DistanceField", "SortedNeighbourDistances"),

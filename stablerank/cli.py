@@ -1,7 +1,7 @@
 """The command ``stablerank``: results on stdout, progress and errors on stderr.
 
-Exit codes: 0 when all went well, 1 when a certificate was broken or is not accepted, 2 for bad
-input (a damaged file, another model, other clouds) or usage, 130 after Ctrl-C.
+Exit codes: 0 when all went well, 1 when a certificate was broken, is not accepted or cannot be
+checked, 2 for bad input (a damaged file, another model, other clouds) or usage, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -194,7 +194,11 @@ def _declare_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("certificates", metavar="FILE", help="a file that Certificates.save wrote")
     parser.add_argument("--model", required=True, metavar="MODEL", help="the model's file")
     parser.add_argument(
-        "--clouds", required=True, metavar="NPZ", help="the clouds, by numpy.savez(NPZ, *clouds)"
+        "--clouds",
+        required=True,
+        metavar="NPZ",
+        help="what was certified, by numpy.savez(NPZ, *clouds): clouds, images or matrices; "
+        "against changes of diagrams what stablerank.checker.diagram_rows makes of each",
     )
     _declare_json(parser)
 

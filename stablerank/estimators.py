@@ -23,8 +23,9 @@ from stablerank.diagrams import (
     RipsPersistence,
 )
 from stablerank.nn import LipschitzClassifier
-from stablerank.nn.classifier import check_classes
-from stablerank.ranks import Contour, StableRank
+from stablerank.nn.classifier import check_classes, seed_of
+from stablerank.ranks import StableRank
+from stablerank.ranks.stable_rank import ContourChoice
 from stablerank.stability import Space, StabilityChain, StabilityError
 from stablerank.stages import LipschitzUnion, chain_of_stages, computes_vectors
 
@@ -59,7 +60,9 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         does a field of :mod:`stablerank.fields`, alone or as a branch of a union, which computes no
         diagrams at all.
     ranks : "stable-rank", a vectorizer or a LipschitzUnion of such, default="stable-rank"
-        How diagrams become vectors.
+        How diagrams become vectors. Those of :mod:`stablerank.learned` are trained with the labels,
+        each with a network of its own, and then frozen before the network is trained on their
+        vectors.
     homology_dimensions : tuple of int, default=(0, 1)
         Which diagrams enter.
     p : float, default=inf
@@ -67,14 +70,14 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
     n_ranks : int or dict of int to int, optional
         Jump points for each homology dimension; by default as many as the largest training
         diagram has bars, and at most 200.
-    contour : "standard" or Contour, default="standard"
-        How the length of a bar is measured.
+    contour : "standard" or Contour, or dict of int to such, default="standard"
+        How the length of a bar is measured; a dict gives each homology dimension its own contour.
     max_epochs : int, default=60
         Passes over the training data.
     n_jobs : int, optional
         Workers for the diagrams, as in joblib.
     random_state : int, Generator, RandomState or None, default=None
-        Seed of the training.
+        Seed of the training, and of steps whose own `random_state` is None.
     verbose : int, default=0
         skorch's table of epochs.
     **step_params
@@ -120,7 +123,7 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         homology_dimensions: Sequence[int] = (0, 1),
         p: float = math.inf,
         n_ranks: int | Mapping[int, int] | None = None,
-        contour: Contour | Literal["standard"] = "standard",
+        contour: ContourChoice | Mapping[int, ContourChoice] = "standard",
         max_epochs: int = 60,
         n_jobs: int | None = None,
         random_state: int | None = None,
@@ -176,7 +179,7 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
         if starts_with_vectors(persistence):
             labels = _check_labels(y, _count(X))
             check_classes(labels)
-            vectors = persistence.fit_transform(X)
+            vectors = persistence.fit_transform(X, labels)
             before, inputs = [persistence], X
         else:
             persistence.fit(X)  # checks the clouds before any long work
@@ -186,7 +189,7 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
             self._ranks(1).fit(nothing)
             inputs = CloudDiagrams.compute(persistence, X)
             ranks = self._ranks(_most_bars(inputs))
-            vectors = ranks.fit_transform(inputs)
+            vectors = ranks.fit_transform(inputs, labels)
             before = [persistence, ranks]
         source, _ = threat_space(_own_threat(persistence))
         if "constants" not in self._params_of("network"):
@@ -249,7 +252,7 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
             What the adversary may do.
         p, q : float, optional
             Exponent and ground norm of ``threat="wasserstein"``.
-        method : {"best", "global", "interval", "linear"}, default="best"
+        method : {"best", "global", "l2", "interval", "linear"}, default="best"
             By the product of constants, by boxes, or by whichever gives more.
 
         Returns
@@ -375,7 +378,7 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
                 f"persistence={self.persistence!r}: expected one of {sorted(kinds)}, a filtration "
                 f"such as AlphaPersistence(), or a LipschitzUnion."
             )
-        return step.set_params(**self._params_of("persistence"))
+        return self._seeded(step.set_params(**self._params_of("persistence")))
 
     def _ranks(self, default: int | dict[int, int]) -> Any:
         if self.ranks == "stable-rank":
@@ -388,7 +391,18 @@ class StableRankClassifier(ClassifierMixin, BaseEstimator):
                 f'ranks={self.ranks!r}: expected "stable-rank", a vectorizer such as Landscapes(), '
                 f"or a LipschitzUnion of vectorizers."
             )
-        return ranks.set_params(**self._params_of("ranks"))
+        return self._seeded(ranks.set_params(**self._params_of("ranks")))
+
+    def _seeded(self, step: Any) -> Any:
+        """The step, with a seed wherever it, or a part of it, has none of its own."""
+        names = [
+            name
+            for name, value in step.get_params().items()
+            if name.rpartition("__")[2] == "random_state" and value is None
+        ]
+        if not names:  # a generator is not moved on
+            return step
+        return step.set_params(**dict.fromkeys(names, seed_of(self.random_state)))
 
     def _boxes(self, before: list[Any], inputs: Any, source: Space) -> tuple[Any, Any]:
         """What an adversary of size epsilon can make of each training vector."""

@@ -41,7 +41,8 @@ class Space:
         ``"per-coordinate"`` or ``"frobenius"``; for matrices, images and series ``"sup"`` (largest
         change of an entry); for diagrams ``"bottleneck"``, ``"wasserstein"`` or
         ``"ordered deaths"`` (largest difference between k-th largest deaths, all births being 0,
-        fact D3); for vectors ``"linf"`` or ``"l2"``.
+        fact D3) or ``"ordered deaths l2"`` (root of the sum of the squares of these differences,
+        fact D7); for vectors ``"linf"`` or ``"l2"``.
     p, q : float, optional
         Exponent and ground norm of a Wasserstein metric; given for ``"wasserstein"`` only.
     parts : tuple of (str, Space), optional
@@ -117,6 +118,7 @@ PER_COORDINATE = Space("points", "per-coordinate")
 FROBENIUS = Space("points", "frobenius")
 BOTTLENECK = Space("diagram", "bottleneck")
 ORDERED_DEATHS = Space("diagram", "ordered deaths")
+ORDERED_DEATHS_L2 = Space("diagram", "ordered deaths l2")
 LINF = Space("vector", "linf")
 L2 = Space("vector", "l2")
 
@@ -130,14 +132,16 @@ class Bound:
     source, target : Space
         From which metric to which.
     constant : float
-        The proven upper bound; finite and not negative. With `constants` it is their maximum.
+        The proven upper bound; finite and not negative. With `constants` into ℓ∞, or of a
+        coordinatewise bound, it is their maximum.
     theorem : str
         What it rests on.
     stage : str, default=""
         The name of the stage, for tables.
     constants : tuple of float, optional
-        One constant for each coordinate of a stage that ends in ℓ∞: coordinate i moves by at most
-        ``constants[i] * d_source``.
+        One constant for each coordinate of a stage that ends in ℓ∞ or ℓ2: coordinate i moves by at
+        most ``constants[i] * d_source``. In ℓ2 all together move by at most `constant`, which may
+        be far below the root of the sum of squares, and is not below any of them.
     coordinatewise : bool, default=False
         Coordinate i of the output depends on coordinate i of the input alone, with constant
         ``constants[i]``; so constants of an earlier stage multiply coordinate by coordinate.
@@ -171,15 +175,17 @@ class Bound:
                     f"{coordinate} from {self.source} to {self.target}."
                 )
         if self.constants is not None:
-            if self.target != LINF:  # in other norms the coordinates' constants do not tell enough
+            if self.target not in (LINF, L2):
                 raise StabilityError(
-                    f"{stage}: constants of single coordinates need the target {LINF}, got "
+                    f"{stage}: constants of single coordinates need the target {LINF} or {L2}, got "
                     f"{self.target}."
                 )
-            if self.constant != max(self.constants, default=0.0):
+            largest = max(self.constants, default=0.0)
+            exactly = self.target == LINF or self.coordinatewise
+            if self.constant != largest if exactly else self.constant < largest:
                 raise StabilityError(
                     f"{stage}: constant {self.constant!r} is not the largest of its coordinates' "
-                    f"constants, {max(self.constants, default=0.0)!r}."
+                    f"constants, {largest!r}."
                 )
         if self.coordinatewise and (self.constants is None or self.source != self.target):
             raise StabilityError(
@@ -196,9 +202,13 @@ class Bound:
         stage: str = "",
         coordinatewise: bool = False,
     ) -> Bound:
-        """A bound into ℓ∞ that knows the constant of each coordinate."""
+        """A bound into ℓ∞ that knows the constant of each coordinate; into ℓ2 if it starts there.
+
+        From ℓ2 into ℓ2 it is coordinatewise.
+        """
         values = tuple(float(value) for value in constants)
-        return cls(source, LINF, max(values, default=0.0), theorem, stage, values, coordinatewise)
+        target = L2 if source == L2 and coordinatewise else LINF
+        return cls(source, target, max(values, default=0.0), theorem, stage, values, coordinatewise)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -280,7 +290,31 @@ class Parallel:
 
 
 Element: TypeAlias = Bound | Parallel
-_Reach: TypeAlias = float | NDArray[np.float64] | dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some coordinates of a vector in ℓ2: how far they move together, and how far each of them.
+
+    Parameters
+    ----------
+    together : float
+        A bound of the ℓ2 norm of their change.
+    each : ndarray of shape (n_coordinates,)
+        A bound of the change of each of them.
+    """
+
+    together: float
+    each: NDArray[np.float64]
+
+    def scaled(self, factors: NDArray[np.float64]) -> Block:
+        """The coordinates times numbers >= 0: ‖f Δ‖₂ <= max f ‖Δ‖₂, and <= ‖(f_i Δ_i)‖₂."""
+        each = multiply_exact_or_up(self.each, factors)
+        together = float(multiply_exact_or_up(self.together, factors.max(initial=0.0)))
+        return Block(min(together, root_sum_squares_up(each)), each)
+
+
+_Reach: TypeAlias = float | NDArray[np.float64] | list[Block] | dict[str, Any]
 
 
 class StabilityChain:
@@ -346,7 +380,15 @@ class StabilityChain:
     def constants(self) -> NDArray[np.float64] | None:
         """The constant of each output coordinate, when the last stages know them; else None."""
         reach = self._reach()
+        if isinstance(reach, list):
+            return np.concatenate([block.each for block in reach])
         return reach.copy() if isinstance(reach, np.ndarray) else None
+
+    @property
+    def blocks(self) -> list[Block] | None:
+        """The blocks of coordinates of a vector in ℓ2, in order, when they are known; else None."""
+        reach = self._reach()
+        return list(reach) if isinstance(reach, list) else None
 
     def then(self, *elements: Bound | Parallel | StabilityChain) -> StabilityChain:
         """This chain followed by `elements`."""
@@ -530,9 +572,24 @@ def _stage_name(element: Element) -> str:
     return "parallel(" + ", ".join(element.branches) + ")"
 
 
+def root_sum_squares_up(values: NDArray[np.float64] | Sequence[float]) -> float:
+    """An upper bound of the ℓ2 norm of numbers >= 0; exact for a single one."""
+    numbers = np.asarray(values, dtype=np.float64)
+    largest = float(numbers.max(initial=0.0))
+    if np.count_nonzero(numbers) <= 1 or not math.isfinite(largest):
+        return largest
+    # in units of the largest, so that no square overflows, and none that is lost counts
+    squares = np.square(numbers / largest)
+    sum_of_squares = math.fsum(squares.tolist()) * (1 + 8 * 2.0**-53) + numbers.size * 1e-300
+    return float(multiply_up(largest, math.nextafter(math.sqrt(sum_of_squares), math.inf)))
+
+
 def _largest(reach: _Reach) -> float:
+    """How far the whole moves: of a product, and in ℓ∞, the largest of its parts."""
     if isinstance(reach, dict):
         return max(_largest(part) for part in reach.values())
+    if isinstance(reach, list):
+        return root_sum_squares_up([block.together for block in reach])
     return float(np.max(reach, initial=0.0))
 
 
@@ -547,18 +604,33 @@ def _push(reach: _Reach, element: Element) -> _Reach:
             for name, branch in element.branches.items()
         }
         return _join(parts, element.target) if element.joined else parts
-    if element.coordinatewise:
-        constants = np.asarray(element.constants)
-        if isinstance(reach, np.ndarray) and reach.shape != constants.shape:
-            raise StabilityError(
-                f"{_stage_name(element)} acts on {constants.size} coordinates, but the stages "
-                f"before it give {reach.size}."
-            )
-        return np.asarray(multiply_exact_or_up(reach, constants))
+    if element.coordinatewise and (element.target == LINF or isinstance(reach, list)):
+        return _push_each(reach, element)
     incoming = _largest(reach)
-    if element.constants is not None:
-        return np.asarray(multiply_exact_or_up(incoming, np.asarray(element.constants)))
-    return float(multiply_exact_or_up(incoming, element.constant))
+    together = float(multiply_exact_or_up(incoming, element.constant))
+    if element.constants is None or element.coordinatewise:
+        return together
+    each = np.asarray(multiply_exact_or_up(incoming, np.asarray(element.constants)))
+    return each if element.target == LINF else [Block(together, each)]
+
+
+def _push_each(reach: _Reach, element: Bound) -> _Reach:
+    constants = np.asarray(element.constants)
+    parts: list[NDArray[np.float64]] = []
+    if isinstance(reach, list):
+        parts = [block.each for block in reach]
+    elif isinstance(reach, np.ndarray):
+        parts = [reach]
+    ends = np.cumsum([part.size for part in parts])
+    if parts and ends[-1] != constants.size:
+        raise StabilityError(
+            f"{_stage_name(element)} acts on {constants.size} coordinates, but the stages before "
+            f"it give {ends[-1]}."
+        )
+    if isinstance(reach, list):
+        factors = np.split(constants, ends[:-1])
+        return [block.scaled(own) for block, own in zip(reach, factors, strict=True)]
+    return np.asarray(multiply_exact_or_up(reach, constants))
 
 
 def multiply_exact_or_up(a: Any, b: Any) -> Any:
@@ -576,11 +648,10 @@ def _join(parts: dict[str, _Reach], target: Space) -> _Reach:
         if all(isinstance(part, np.ndarray) for part in parts.values()):
             return np.concatenate([np.asarray(part) for part in parts.values()])
         return max(_largest(part) for part in parts.values())
-    squares = 0.0
-    for part in parts.values():
-        square = float(multiply_up(_largest(part), _largest(part)))
-        squares = math.nextafter(squares + square, math.inf)
-    return math.nextafter(math.sqrt(squares), math.inf)
+    blocks = [part for part in parts.values() if isinstance(part, list)]
+    if len(blocks) == len(parts):
+        return list(itertools.chain.from_iterable(blocks))
+    return root_sum_squares_up([_largest(part) for part in parts.values()])
 
 
 def _element_from_dict(data: Mapping[str, Any]) -> Element:

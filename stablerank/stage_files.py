@@ -20,17 +20,23 @@ from stablerank.diagrams import (
     CubicalPersistence,
     DiagramBatch,
     DistanceToMeasurePersistence,
+    LandmarkPersistence,
     RipsPersistence,
 )
 from stablerank.diagrams.grid import check_box
 from stablerank.fields import DistanceField, SortedNeighbourDistances
+from stablerank.learned import LearnedStableRank, LearnedTemplates
 from stablerank.ranks import (
+    Contour,
     HalfLengths,
     Landscapes,
+    PersistenceImages,
+    PersLaySums,
     StableRank,
     Windows,
 )
 from stablerank.ranks.contour_files import CONTOURS, contour_from_dict
+from stablerank.ranks.sums import BarSums
 from stablerank.stages import LipschitzUnion, pipeline_stages
 
 _FILTRATIONS: dict[str, Any] = {
@@ -39,12 +45,17 @@ _FILTRATIONS: dict[str, Any] = {
     "distance to measure": DistanceToMeasurePersistence,
     "cubical": CubicalPersistence,
     "anisotropic": AnisotropicPersistence,
+    "landmarks": LandmarkPersistence,
 }
 _VECTORIZERS: dict[str, Any] = {
     "stable ranks": StableRank,
     "half lengths": HalfLengths,
     "landscapes": Landscapes,
     "windows": Windows,
+    "persistence images": PersistenceImages,
+    "learned stable ranks": LearnedStableRank,
+    "learned templates": LearnedTemplates,
+    "PersLay sums": PersLaySums,
 }
 _FIELDS: dict[str, Any] = {
     "distance field": DistanceField,
@@ -84,9 +95,13 @@ def plain_stage(stage: Any) -> dict[str, Any]:
         for name, value in vars(stage).items()
         if name.endswith("_") and not name.startswith("_")
     }
+    parameters = stage.get_params(deep=False)
+    seed = parameters.get("random_state")
+    if seed is not None and not _is_integer(seed):  # a generator, which only training needs
+        parameters["random_state"] = None
     return {
         "kind": kind,
-        "parameters": plain_parameters(stage.get_params(deep=False)),
+        "parameters": plain_parameters(parameters),
         "fitted": plain_parameters(fitted),
     }
 
@@ -132,6 +147,8 @@ def read_stage(plain: dict[str, Any]) -> Any:
         raise ValueError(f"it has a step of the unknown kind {kind!r}.")
     for name, value in fitted.items():
         setattr(stage, name, value)
+    if isinstance(stage, BarSums) and fitted:
+        stage._check_fitted()
     if kind in _VECTORIZERS and fitted:
         _check_empty_vector(stage)
     return stage
@@ -221,6 +238,8 @@ def _check_fitted_filtration(stage: Any, fitted: dict[str, Any]) -> None:
         expected = {"dimension_", "box_"}
     if isinstance(stage, AnisotropicPersistence):
         expected = {"dimension_", "image_filtration_"}
+    if isinstance(stage, LandmarkPersistence):
+        expected = {"dimension_", "landmark_filtration_"}
     if set(fitted) != expected:
         raise ValueError(f"a filtration has {sorted(fitted)}: expected {sorted(expected)}")
     dimension = fitted["dimension_"]
@@ -230,7 +249,12 @@ def _check_fitted_filtration(stage: Any, fitted: dict[str, Any]) -> None:
     if "box_" in fitted:
         _check_corners(fitted["box_"], dimension)
     if isinstance(stage, AnisotropicPersistence):
-        _check_image_filtration(stage, fitted)
+        rows, columns = np.asarray(stage.matrix).shape
+        _check_inner_filtration(stage, fitted["image_filtration_"], rows)
+        if columns != dimension:
+            raise ValueError("its dimension does not fit its matrix")
+    if isinstance(stage, LandmarkPersistence):
+        _check_inner_filtration(stage, fitted["landmark_filtration_"], dimension)
 
 
 def _check_fitted_field(stage: Any, fitted: dict[str, Any]) -> None:
@@ -254,15 +278,14 @@ def _check_corners(box: Any, dimension: int) -> None:
     check_box(box, dimension)
 
 
-def _check_image_filtration(stage: Any, fitted: dict[str, Any]) -> None:
+def _check_inner_filtration(stage: Any, inner: Any, dimension: int) -> None:
     """The filtration that was fitted is the one that was to be, for points of the right space."""
-    inner, given = fitted["image_filtration_"], stage.filtration
-    rows, columns = np.asarray(stage.matrix).shape
+    given = stage.filtration
     same = type(inner) is type(given) and plain_parameters(
         inner.get_params(deep=False)
     ) == plain_parameters(given.get_params(deep=False))
-    if not same or (getattr(inner, "dimension_", None), fitted["dimension_"]) != (rows, columns):
-        raise ValueError("its filtration does not fit its matrix, or is another than its parameter")
+    if not same or getattr(inner, "dimension_", None) != dimension:
+        raise ValueError("its filtration does not fit its clouds, or is another than its parameter")
 
 
 def _check_fitted_vectorizer(stage: Any, fitted: dict[str, Any]) -> None:
@@ -282,7 +305,7 @@ def _check_fitted_vectorizer(stage: Any, fitted: dict[str, Any]) -> None:
 def _check_by_dimension(
     name: str, values: Any, dimensions: tuple[int, ...], example: dict[int, Any]
 ) -> None:
-    """A dict with a count, or a finite array of as many axes as the example, for each dimension."""
+    """A dict with a count, a threshold, a finite array or a contour, as the example, for each."""
     if not isinstance(values, dict) or tuple(values) != dimensions:
         raise ValueError(f"{name}={values!r}: expected one entry for each homology dimension.")
     for k, value in values.items():
@@ -293,6 +316,10 @@ def _check_by_dimension(
                 and value.shape[1:] == example[k].shape[1:]
                 and bool(np.isfinite(value).all())
             )
+        elif isinstance(example[k], float):
+            good = isinstance(value, float) and 0 <= value < math.inf
+        elif isinstance(example[k], Contour):
+            good = type(value) is type(example[k])
         else:
             good = is_count(value)
         if not good:

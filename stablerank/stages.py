@@ -102,6 +102,35 @@ def chain_of_stages(stages: Sequence[Any], source: Space) -> StabilityChain:
     return StabilityChain(*elements)
 
 
+def l2_chain_of_stages(stages: Sequence[Any], source: Space) -> StabilityChain:
+    """As :func:`chain_of_stages`, with all deaths of H0 together, in ℓ2, and so all that follows.
+
+    Parameters
+    ----------
+    stages : sequence of objects with ``stability(source)``
+        In the order of the flow; the first has ``l2_stability(source)`` too.
+    source : Space
+        Where the chain starts.
+
+    Returns
+    -------
+    StabilityChain
+
+    Raises
+    ------
+    StabilityError
+        If the first stage has no such bound from there, or a later one none in ℓ2.
+    """
+    first, *rest = stages
+    if not hasattr(first, "l2_stability"):
+        raise StabilityError(
+            f"{type(first).__name__} has no l2_stability(source): how its output moves in ℓ2 is "
+            f"not known."
+        )
+    start: Parallel | StabilityChain = first.l2_stability(source)
+    return StabilityChain(start, chain_of_stages(rest, start.target))
+
+
 def stage_with_conversions(stage: Any, source: Space) -> list[Bound | Parallel | StabilityChain]:
     """A stage's bound from `source`, behind the conversions that it needs."""
     conversions: list[Bound | Parallel | StabilityChain] = []
@@ -196,6 +225,27 @@ class LipschitzUnion(FeatureUnion):
             If a branch has no constant from there.
         """
         chains = {name: chain_of_stages(stages, source) for name, stages in self.branches()}
+        return StabilityChain(Parallel(chains, joined=True))
+
+    def l2_stability(self, source: Space) -> StabilityChain:
+        """The constants of all branches, joined into one vector in ℓ2; for several filtrations.
+
+        Parameters
+        ----------
+        source : Space
+            A metric of the common input.
+
+        Returns
+        -------
+        StabilityChain
+            Of one element, with a branch for each name.
+
+        Raises
+        ------
+        StabilityError
+            If a branch has none in ℓ2 from there.
+        """
+        chains = {name: l2_chain_of_stages(stages, source) for name, stages in self.branches()}
         return StabilityChain(Parallel(chains, joined=True))
 
     def bounds(self, ball: DiagramBall) -> tuple[Any, Any]:

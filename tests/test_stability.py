@@ -33,6 +33,7 @@ from stablerank.stability import (
     conversion,
     multiply_exact_or_up,
     multiply_up,
+    root_sum_squares_up,
     sqrt_up,
 )
 
@@ -224,6 +225,75 @@ def test_l2_joins_are_above_their_exact_constants(seed: int) -> None:
         exact = sum(Fraction(c) ** 2 for c in parts)
         bound = Fraction(StabilityChain(joined).constant) ** 2
         assert exact <= bound <= exact * (1 + Fraction(n_parts + 4) * Fraction(2) ** -50)
+
+
+def test_norms_are_rounded_up_and_not_far(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for n in (1, 2, 7, 100):
+        for scale in (1e-300, 1e-160, 1.0, 1e160, 1e300):
+            values = rng.exponential(size=n) * scale
+            exact = sum(Fraction(value) ** 2 for value in values)
+            bound = Fraction(root_sum_squares_up(values)) ** 2
+            assert exact <= bound <= exact * (1 + Fraction(2) ** -46)
+    assert root_sum_squares_up([]) == root_sum_squares_up([0.0, 0.0]) == 0
+    assert root_sum_squares_up([0.0, 0.3]) == 0.3
+    assert root_sum_squares_up([math.inf, 1.0]) == math.inf
+    assert root_sum_squares_up([3.0, 4.0]) == pytest.approx(5.0, rel=1e-14)
+
+
+# Blocks of coordinates in ℓ2.
+
+TOGETHER = Parallel(
+    {
+        "H0": Bound(FROBENIUS, L2, 2.0, "D7", "deaths", (1.0, 1.0, 1.0, 1.0, 1.0)),
+        "H1": Bound(FROBENIUS, L2, 5.0, "D6", "bars", (3.0, 4.0)),
+    },
+    joined=True,
+)
+
+
+def diagonal(*factors: float) -> Bound:
+    return Bound.by_coordinate(L2, factors, "diagonal", stage="scaling", coordinatewise=True)
+
+
+def test_blocks_move_together_and_each_by_its_own() -> None:
+    chain = StabilityChain(TOGETHER)
+    assert chain.blocks is not None
+    assert [block.together for block in chain.blocks] == [2.0, 5.0]
+    assert chain.constant == pytest.approx(math.sqrt(4 + 25), rel=1e-15)
+    assert chain.constants is not None
+    assert chain.constants.tolist() == [1, 1, 1, 1, 1, 3, 4]
+    # H0 by 2 · 1/2, not by √5/2; H1 by √((4 · 3)² + (3/4 · 4)²), not by 5 · 4
+    scaled = chain.then(diagonal(*(0.5,) * 5, 4.0, 0.75))
+    assert scaled.constant == pytest.approx(math.sqrt(1 + 144 + 9), rel=1e-14)
+    # by its coordinates where only one of them is large: √(3² + 4 · 0.1²) in place of 2 · 3
+    scaled = chain.then(diagonal(3.0, *(0.1,) * 4, 0.0, 0.0))
+    assert scaled.constant == pytest.approx(math.sqrt(9.04), rel=1e-14)
+    assert scaled.then(Bound(L2, L2, 10.0, "N2")).constant == pytest.approx(10 * math.sqrt(9.04))
+    assert scaled.then(Bound(L2, L2, 10.0, "N2")).blocks is None
+    assert StabilityChain.from_json(scaled.to_json()) == scaled
+    # from a ball in ℓ2 of which no more is known
+    assert StabilityChain(diagonal(0.5, 3.0)).constant == 3
+    with pytest.raises(StabilityError, match=r"scaling acts on 2 coordinates, .* give 7"):
+        _ = chain.then(diagonal(1.0, 1.0)).constant
+
+
+def test_blocks_hold_what_moves_within_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    attained = 0.0
+    for _ in range(200):
+        n, factors = int(rng.integers(1, 9)), rng.exponential(size=9)
+        change = rng.normal(size=9) * (rng.uniform(size=9) < 0.5)
+        each = np.abs(change) * rng.choice([1.0, 2.0], size=9)
+        parts = {}
+        for name, rows in (("a", slice(0, n)), ("b", slice(n, 9))):
+            together = max(float(np.linalg.norm(change[rows])), *each[rows])
+            parts[name] = Bound(FROBENIUS, L2, together, "", constants=tuple(each[rows]))
+        chain = StabilityChain(Parallel(parts, joined=True), diagonal(*factors))
+        moved = float(np.linalg.norm(factors * change))
+        assert moved <= chain.constant * (1 + 1e-14)
+        attained = max(attained, moved / chain.constant if moved else 0.0)
+    assert attained > 0.9
 
 
 def test_the_law_of_rounding_can_fail(seed: int) -> None:
@@ -419,8 +489,12 @@ def test_constants_of_coordinates_must_fit() -> None:
     with pytest.raises(StabilityError, match=r"constant 1\.0 is not the largest .* 2\.0"):
         Bound(LINF, LINF, 1.0, "", constants=(1.0, 2.0))
     # The chain used to take max(constants) = 2 for the constant into ℓ2, below the true 5.
-    with pytest.raises(StabilityError, match=r"need the target vector\[linf\], got vector\[l2\]"):
-        Bound(HAUSDORFF, L2, 5.0, "", constants=(1.0, 2.0))
+    assert StabilityChain(Bound(HAUSDORFF, L2, 5.0, "", constants=(1.0, 2.0))).constant == 5
+    with pytest.raises(StabilityError, match=r"constant 1\.5 is not the largest .* 2\.0"):
+        Bound(HAUSDORFF, L2, 1.5, "", constants=(1.0, 2.0))
+    message = r"need the target vector\[linf\] or vector\[l2\], got diagram"
+    with pytest.raises(StabilityError, match=message):
+        Bound(HAUSDORFF, BOTTLENECK, 5.0, "", constants=(1.0, 2.0))
     for bad in (
         {"source": LINF, "constants": None},
         {"source": HAUSDORFF, "constants": (1.0,)},

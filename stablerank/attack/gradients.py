@@ -5,7 +5,8 @@ its centre z = Σ λ_i p_i, Σ λ_i = 1, in the simplex's affine hull, dR = Σ �
 u_i = (p_i − z)/R (the formula behind fact D6): differentiate R² = ‖p_i − z‖², weigh by λ_i and
 add up, and dz drops out because Σ λ_i (p_i − z) = 0. An edge has λ = ½, ½. This is exact wherever
 the simplices of all bars stay the same, that is, away from ties. Functions on grids, images and the
-distance to measure, are the matter of ``fields.py``.
+distance to measure, are the matter of ``fields.py``; vectors without persistence of
+``vectorizers.py``.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ from stablerank.attack.generators import (
     has_generators,
     take_rows,
 )
+from stablerank.attack.vectorizers import has_vector_gradients, vectors_with_gradients
 from stablerank.diagrams.anisotropic import AnisotropicPersistence, linear_image
 from stablerank.diagrams.clouds import Cloud
+from stablerank.diagrams.landmarks import LandmarkPersistence
 from stablerank.stages import LipschitzUnion, pipeline_stages
 
 
@@ -47,7 +50,7 @@ def bars_with_gradients(
     ----------
     filtration : AlphaPersistence, RipsPersistence, DistanceToMeasurePersistence, CubicalPersistence
         Rips of clouds, not of dissimilarities; the distance to measure fitted. Or
-        AnisotropicPersistence of one of them, fitted.
+        AnisotropicPersistence or LandmarkPersistence of one of them, fitted.
     points : Tensor of shape (n_points, d), float64
         All clouds, one after the other; finite, on the CPU. Of images the pixels, d = 1, as
         ``image.reshape(-1, 1)`` has them.
@@ -91,6 +94,11 @@ def bars_with_gradients(
         columns = list(torch.from_numpy(filtration._matrix().T.copy()))
         images = linear_image(points, columns)
         return bars_with_gradients(filtration.image_filtration_, images, offsets)
+    if isinstance(filtration, LandmarkPersistence):
+        rows = offsets[:-1, None] + np.array(filtration.indices, dtype=np.int64)
+        ends = np.arange(len(offsets), dtype=np.int64) * rows.shape[1]
+        landmarks = points[torch.from_numpy(rows.ravel())]
+        return bars_with_gradients(filtration.landmark_filtration_, landmarks, ends)
     if is_on_a_grid(filtration):
         return bars_on_a_grid(filtration, points, offsets, shapes)
     array = points.detach().numpy()
@@ -119,9 +127,10 @@ class DifferentiablePipeline:
     pipeline : StableRankClassifier or sklearn Pipeline
         Fitted: a filtration that :func:`bars_with_gradients` knows; a vectorizer with
         ``from_bars``, from births and deaths to vectors in torch; a classifier with a float64 torch
-        module ``network_`` from vectors to logits, and ``classes_``. Filtrations with their
-        vectorizers may stand side by side in a :class:`~stablerank.stages.LipschitzUnion`, and so
-        may vectorizers.
+        module ``network_`` from vectors to logits, and ``classes_``. In place of the first two
+        there may be a stage that :func:`vectors_with_gradients` knows. Filtrations with their
+        vectorizers, and such stages, may stand side by side in a
+        :class:`~stablerank.stages.LipschitzUnion`, and so may vectorizers.
 
     Raises
     ------
@@ -157,11 +166,13 @@ def _check_features(stages: Sequence[Any], behind: str) -> None:
         for _, branch in _branches(stages[0]):
             _check_features(branch, behind)
         return
+    if len(stages) == 1 and has_vector_gradients(stages[0]):
+        return
     if len(stages) != 2:
         names = ", ".join(type(stage).__name__ for stage in stages) or "nothing"
         raise TypeError(
-            f"Gradients need a filtration and a vectorizer before {behind}, found {names}. "
-            f"{_WAY_OUT}"
+            f"Gradients need a filtration and a vectorizer before {behind}, or a DistanceField or "
+            f"SortedNeighbourDistances, found {names}. {_WAY_OUT}"
         )
     filtration, vectorizer = stages
     _check_filtration(filtration)
@@ -184,7 +195,9 @@ def _check_has(stage: Any, *names: str) -> None:
 
 def _check_filtration(filtration: Any) -> None:
     if isinstance(filtration, AnisotropicPersistence):
-        filtration = filtration.image_filtration_
+        return _check_filtration(filtration.image_filtration_)
+    if isinstance(filtration, LandmarkPersistence):
+        return _check_filtration(filtration.landmark_filtration_)
     if not (has_generators(filtration) or is_on_a_grid(filtration)):
         raise TypeError(
             f"{type(filtration).__name__} gives no gradient: expected AlphaPersistence, "
@@ -205,6 +218,8 @@ def _features(
     if isinstance(stages[0], LipschitzUnion):
         parts = [_features(branch, points, offsets, shapes) for _, branch in stages[0].branches()]
         return torch.cat(parts, dim=1)
+    if has_vector_gradients(stages[0]):
+        return vectors_with_gradients(stages[0], points, offsets)
     filtration, vectorizer = stages
     return _vectors(vectorizer, bars_with_gradients(filtration, points, offsets, shapes))
 

@@ -110,7 +110,11 @@ def make_judge(
     if not hasattr(pipeline, "predict"):
         raise TypeError(f"{type(pipeline).__name__} has no predict: there is nothing to attack.")
     images = threat == "sup" and _takes_images(pipeline)
-    adversary = ImageAdversary() if images else _make_adversary(threat, p, q)
+    adversary = (
+        ImageAdversary()
+        if images
+        else _make_adversary(threat, p, q, fewest=_fewest_points(pipeline))
+    )
     originals = adversary.check(X)
     labels = np.asarray(y)
     if labels.shape != (len(originals),):
@@ -145,7 +149,7 @@ def verdict(judge: Judge, threat: str, unit: str) -> AttackResult:
     )
 
 
-def _make_adversary(threat: str, p: float | None, q: float | None) -> Adversary:
+def _make_adversary(threat: str, p: float | None, q: float | None, *, fewest: int) -> Adversary:
     threat_space(threat, p, q)  # raises for unknown threats and bad exponents
     if threat == "wasserstein" and p is not None and q is not None:
         return DiagramAdversary(p, q)
@@ -156,7 +160,7 @@ def _make_adversary(threat: str, p: float | None, q: float | None) -> Adversary:
     if threat == "hausdorff":
         return HausdorffAdversary()
     if threat in COUNTING_THREATS:
-        return CountingAdversary(deletions_only=threat == "deletion")
+        return CountingAdversary(deletions_only=threat == "deletion", fewest=fewest)
     if threat == "per_coordinate":
         return PointAdversary(np.inf)
     if threat == "per_point":
@@ -168,12 +172,21 @@ def _make_adversary(threat: str, p: float | None, q: float | None) -> Adversary:
 
 def _takes_images(pipeline: Any) -> bool:
     """Whether the changed entries are pixels; they are those of dissimilarities otherwise."""
+    return any(isinstance(stage, CubicalPersistence) for stage in _first_stages(pipeline))
+
+
+def _fewest_points(pipeline: Any) -> int:
+    """The pipeline refuses clouds of fewer points."""
+    return max((getattr(s, "fewest_points", 1) for s in _first_stages(pipeline)), default=1)
+
+
+def _first_stages(pipeline: Any) -> list[Any]:
+    """The stages that take the inputs."""
     try:
         first = pipeline_stages(pipeline)[0]
     except NotFittedError:
-        return False
-    stages = [s[0] for _, s in first.branches()] if isinstance(first, LipschitzUnion) else [first]
-    return any(isinstance(stage, CubicalPersistence) for stage in stages)
+        return []
+    return [s[0] for _, s in first.branches()] if isinstance(first, LipschitzUnion) else [first]
 
 
 def _check_radius(radius: ArrayLike, n: int) -> NDArray[np.float64]:

@@ -46,7 +46,8 @@ class ProjectedGradient(Attack):
     Notes
     -----
     For pipelines of a filtration (alpha, Rips, distance to measure, cubical), a vectorizer with
-    ``from_bars`` and a classifier with ``network_``, or unions of them; others raise TypeError.
+    ``from_bars`` and a classifier with ``network_``, of fields or distances between neighbours and
+    such a classifier, or unions of them; others raise TypeError.
     Threats that move points, and ``"sup"`` on images; under ``"hausdorff"`` it moves the points
     without adding or leaving out any.
 

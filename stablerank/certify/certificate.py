@@ -50,8 +50,9 @@ class Certificates:
     method : str, default="global"
         Which certificate was asked for, as in :func:`stablerank.certify`.
     route : ndarray of shape (n_clouds,) of str, optional
-        Which way gave each radius: ``"global"`` is by the product of constants, ``"interval"`` and
-        ``"linear"`` by boxes, ``"votes"`` by counting votes. By default `method` for all.
+        Which way gave each radius: ``"global"`` is by the product of constants, ``"l2"`` by those
+        in ℓ2 (D7), ``"interval"`` and ``"linear"`` by boxes, ``"votes"`` by counting votes. By
+        default `method` for all.
     closed : bool, default=False
         Whether what the adversary makes with exactly the radius is covered too.
     provenance : Provenance or Digests, optional

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stablerank.certify.threats import DIAGRAM_THREATS
+from stablerank.certify.votes import HashedVotes
 from stablerank.checker.claims import ClaimError
-from stablerank.checker.file_format import FORMAT, cloud_digest, read_certificates, with_digest
-from stablerank.diagrams.batch import DiagramBatch
+from stablerank.checker.file_format import (
+    FORMAT,
+    cloud_digest,
+    diagram_rows,
+    read_certificates,
+    with_digest,
+)
 from stablerank.diagrams.shards import DiagramShards
 from stablerank.files import write_atomically
 from stablerank.stability import StabilityChain
@@ -41,9 +47,12 @@ class Provenance:
     fitted : Any
         Its fitted pipeline at that time: a model that is fitted again is another one.
     inputs : sequence
-        Of each certificate the cloud.
+        Of each certificate the cloud, or for threats against diagrams the diagrams.
     p, q : float, optional
         Exponents of the threat.
+    votes : mapping of str to int, optional
+        How :class:`~stablerank.certify.votes.HashedVotes` splits clouds, and what sub-clouds vote
+        for that are too small for its model.
     """
 
     model: Any
@@ -51,18 +60,18 @@ class Provenance:
     inputs: Sequence[Any]
     p: float | None = None
     q: float | None = None
+    votes: Mapping[str, int] | None = None
 
     @classmethod
     def of(cls, model: Any, X: Any, p: float | None, q: float | None) -> Provenance | None:
-        """Where certificates of these inputs come from; None for diagrams, which are no clouds."""
-        if isinstance(X, (DiagramBatch, DiagramShards)):
+        """Where certificates of these inputs come from; None for shards, which are not kept."""
+        if isinstance(X, DiagramShards):
             return None
-        return cls(model, getattr(model, "pipeline_", None), X, p, q)
+        return cls(model, _fitted(model), X, p, q, _split(model))
 
     def __getitem__(self, rows: Any) -> Provenance:
         """That of some of the certificates, by their numbers."""
-        inputs = [self.inputs[int(i)] for i in rows]
-        return Provenance(self.model, self.fitted, inputs, self.p, self.q)
+        return replace(self, inputs=[self.inputs[int(i)] for i in rows])
 
 
 @dataclass(frozen=True)
@@ -73,10 +82,11 @@ class Digests:
     inputs: tuple[str, ...]
     p: float | None = None
     q: float | None = None
+    votes: Mapping[str, int] | None = None
 
     def __getitem__(self, rows: Any) -> Digests:
         """Those of some of the certificates, by their numbers."""
-        return Digests(self.model, tuple(self.inputs[int(i)] for i in rows), self.p, self.q)
+        return replace(self, inputs=tuple(self.inputs[int(i)] for i in rows))
 
 
 def save_certificates(certificates: Certificates, path: str | os.PathLike[str]) -> None:
@@ -121,6 +131,8 @@ def save_certificates(certificates: Certificates, path: str | os.PathLike[str]) 
             for own, label, radius, margin, route in rows
         ],
     }
+    if digests.votes is not None:
+        content["votes"] = dict(digests.votes)
     data = with_digest(content)
     with write_atomically(path) as file:
         file.write(data)
@@ -135,7 +147,7 @@ def load_certificates(kind: type[Certificates], path: str | os.PathLike[str]) ->
         content = read_certificates(path.read_bytes())
         clouds = content["clouds"]
         chain = content["chain"]
-        exponents = [None if content[n] is None else float.fromhex(content[n]) for n in ("p", "q")]
+        p, q = (None if content[n] is None else float.fromhex(content[n]) for n in ("p", "q"))
         return kind(
             radius=np.array([cloud["radius"] for cloud in clouds], dtype=np.float64),
             prediction=np.array([cloud["prediction"] for cloud in clouds]),
@@ -147,7 +159,11 @@ def load_certificates(kind: type[Certificates], path: str | os.PathLike[str]) ->
             route=np.array([cloud["route"] for cloud in clouds], dtype=np.str_),
             closed=content["closed"],
             provenance=Digests(
-                content["model"], tuple(cloud["input"] for cloud in clouds), *exponents
+                content["model"],
+                tuple(cloud["input"] for cloud in clouds),
+                p,
+                q,
+                content.get("votes"),
             ),
         )
     except (
@@ -165,7 +181,8 @@ def _digests(certificates: Certificates) -> Digests:
     origin = certificates.provenance
     if isinstance(origin, Digests):
         return origin
-    if certificates.threat in DIAGRAM_THREATS or origin is None:
+    on_diagrams = certificates.threat in DIAGRAM_THREATS
+    if origin is None or any(isinstance(item, Mapping) != on_diagrams for item in origin.inputs):
         raise ValueError(
             "These certificates do not know their clouds, and nobody could check their file: "
             "certify the clouds themselves, not diagrams of them, by model.certify(X)."
@@ -173,17 +190,37 @@ def _digests(certificates: Certificates) -> Digests:
     from stablerank.estimators import StableRankClassifier
     from stablerank.models import model_digest
 
-    if type(origin.model) is not StableRankClassifier:
+    model = origin.model if origin.votes is None else origin.model.estimator_
+    if type(model) is not StableRankClassifier:
         raise ValueError(
-            f"Only certificates of a StableRankClassifier can be saved, whose model can be, not of "
-            f"a {type(origin.model).__name__}."
+            f"Only certificates of a StableRankClassifier can be saved, whose model can be, or of "
+            f"HashedVotes around one, not of a {type(model).__name__}."
         )
-    if origin.model.pipeline_ is not origin.fitted:
+    if _fitted(origin.model) is not origin.fitted:
         raise ValueError(
             "The model was fitted again after it gave these certificates: certify once more."
         )
-    clouds = tuple(cloud_digest(cloud) for cloud in origin.inputs)
-    return Digests(model_digest(origin.model), clouds, origin.p, origin.q)
+    if origin.model.classes_.tolist() != model.classes_.tolist():
+        raise ValueError("HashedVotes and its estimator_ know different classes.")
+    rows = map(diagram_rows, origin.inputs) if on_diagrams else origin.inputs
+    inputs = tuple(cloud_digest(item) for item in rows)
+    return Digests(model_digest(model), inputs, origin.p, origin.q, origin.votes)
+
+
+def _fitted(model: Any) -> Any:
+    """What another fit replaces."""
+    return getattr(getattr(model, "estimator_", model), "pipeline_", None)
+
+
+def _split(model: Any) -> dict[str, int] | None:
+    if type(model) is not HashedVotes:
+        return None
+    return {
+        "n_parts": int(model.n_parts),
+        "min_points": int(model.min_points),
+        "random_state": int(model.random_state),
+        "fixed_vote": int(model.fixed_vote_),
+    }
 
 
 def _versions() -> dict[str, str]:

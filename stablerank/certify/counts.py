@@ -2,7 +2,8 @@
 
 Three ways lead there. Deleting k points moves a cloud by at most h_k in Hausdorff distance (D6), so
 a Hausdorff radius will do. A filtration that knows what k changed points do to its diagrams (D5)
-gives balls of diagrams, and what is behind it certifies these. And whoever lets sub-clouds vote
+gives balls of diagrams, and what is behind it certifies these; a stage from clouds to vectors gives
+boxes of these itself. And whoever lets sub-clouds vote
 counts votes, see ``votes.py``.
 """
 
@@ -24,7 +25,12 @@ from stablerank.certify.votes import HashedVotes, certified_changes
 from stablerank.diagrams.clouds import Cloud, check_clouds
 from stablerank.diagrams.deletion import deletion_distances
 from stablerank.stability import BOTTLENECK, StabilityError
-from stablerank.stages import LipschitzUnion, computes_diagrams, starts_from_inputs
+from stablerank.stages import (
+    LipschitzUnion,
+    computes_diagrams,
+    computes_vectors,
+    starts_from_inputs,
+)
 
 Keeps = Callable[[int, NDArray[np.intp]], NDArray[np.bool_]]
 
@@ -51,7 +57,7 @@ def certify_counts(
     -------
     Certificates
         Closed: radius k is about exactly k points as well as about fewer. At most so many that the
-        filtration has enough points left, and at least one.
+        first stage has enough points left, and at least one.
 
     Raises
     ------
@@ -64,12 +70,13 @@ def certify_counts(
     Hausdorff radius, whichever method gave that (D6).
 
     For both threats, each filtration says in which ball of diagrams its own stays when k points
-    change (:meth:`Filtration.bounds_points`). ``"global"``: the ball's reach is below the radius
-    that is certified at its centre for changes of the diagram, in bottleneck distance, and the
-    class there is the predicted one. ``"interval"``, ``"linear"``: the box of vectors that belongs
-    to the ball keeps the class. These hold at a k for all that is done with k points or fewer, and
-    k is found by doubling and bisection; nothing is assumed of how they depend on k. Of all ways
-    the largest k counts.
+    change (:meth:`Filtration.bounds_points`), and a stage without diagrams in which box its vector
+    does (:meth:`DistanceField.bounds_points`). ``"global"``, of one filtration: the ball's reach is
+    below the radius that is certified at its centre for changes of the diagram, in bottleneck
+    distance, and the class there is the predicted one. ``"interval"``, ``"linear"``: the box of
+    vectors, for a ball the one that belongs to it, keeps the class. These hold at a k for all that
+    is done with k points or fewer, and k is found by doubling and bisection; nothing is assumed of
+    how they depend on k. Of all ways the largest k counts.
     """
     reasons: list[StabilityError] = []
     found: list[Certificates] = []
@@ -170,12 +177,12 @@ def _by_balls(
 ) -> Certificates:
     *before, classifier = stages
     clouds = check_clouds(X)
-    filtrations = _filtrations(before)
+    first = _first_stages(before)
     logits = classifier.logits(np.asarray(_transform(before, clouds), dtype=np.float64))
     predicted = logits.argmax(axis=1)
     top_two = np.sort(logits, axis=1)[:, -2:]
     clear = top_two[:, 1] > top_two[:, 0]  # False for NaN
-    fewest = max(filtration.fewest_points for filtration in filtrations)
+    fewest = max(stage.fewest_points for stage in first)
     most = np.array([max(len(cloud) - fewest, 0) for cloud in clouds]) * clear
     keeps = (
         _keeps_by_reach(before, classifier, clouds, threat, predicted, certify)
@@ -202,6 +209,11 @@ def _keeps_by_reach(
     certify: Callable[..., Certificates],
 ) -> Keeps:
     filtration, *behind = before
+    if computes_vectors(filtration):
+        raise StabilityError(
+            f"{type(filtration).__name__} has a box of vectors for points that are changed, and no "
+            f'constant: use method="interval" or "linear".'
+        )
     if not computes_diagrams(filtration):
         raise StabilityError(
             f"{type(filtration).__name__} joins several filtrations, whose diagrams move "
@@ -296,6 +308,9 @@ def _box(stages: Sequence[Any], clouds: Sequence[Cloud], count: int, threat: str
         boxes = [_box(own, clouds, count, threat) for _, own in first.branches()]
         lower, upper = zip(*boxes, strict=True)
         return torch.cat(lower, dim=1), torch.cat(upper, dim=1)
+    if computes_vectors(first):
+        ends: Box = first.bounds_points(clouds, count, threat=threat)
+        return ends
     filtration, vectorizer = stages
     if not hasattr(vectorizer, "bounds"):
         raise StabilityError(
@@ -309,32 +324,35 @@ def _box(stages: Sequence[Any], clouds: Sequence[Cloud], count: int, threat: str
 def _transform(stages: Sequence[Any], clouds: Any) -> Any:
     """The vectors; a refusal of stages whose order is not a filtration and then a vectorizer."""
     union = isinstance(stages[0], LipschitzUnion) and starts_from_inputs(stages[0])
-    if len(stages) != (1 if union else 2):
+    if len(stages) != (1 if union or computes_vectors(stages[0]) else 2):
         names = ", ".join(type(stage).__name__ for stage in stages)
         raise StabilityError(
             f"The steps before the classifier are {names}: points are counted through a filtration "
-            f"and one vectorizer, or a union of such pairs."
+            f"and one vectorizer, a DistanceField alone, or a union of such."
         )
     if union:
         for _, own in stages[0].branches():
-            _filtrations(own)
-            if len(own) != 2:
+            _first_stages(own)
+            if len(own) != (1 if computes_vectors(own[0]) else 2):
                 raise StabilityError(
-                    "A branch of a LipschitzUnion is a filtration and one vectorizer."
+                    "A branch of a LipschitzUnion is a filtration and one vectorizer, or a "
+                    "DistanceField alone."
                 )
     for stage in stages:
         clouds = stage.transform(clouds)
     return clouds
 
 
-def _filtrations(stages: Sequence[Any]) -> list[Any]:
+def _first_stages(stages: Sequence[Any]) -> list[Any]:
+    """The stages that take the clouds."""
     first = stages[0]
     if isinstance(first, LipschitzUnion):
-        return [stage for _, own in first.branches() for stage in _filtrations(own)]
+        return [stage for _, own in first.branches() for stage in _first_stages(own)]
     if not hasattr(first, "bounds_points"):
         raise StabilityError(
             f"{type(first).__name__} has no bounds_points(): what some points more or less do to "
-            f"its diagrams is not known. Use DistanceToMeasurePersistence."
+            f"what it makes of a cloud is not known. Use DistanceToMeasurePersistence, or a "
+            f"DistanceField."
         )
     return [first]
 

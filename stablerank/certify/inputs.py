@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from stablerank.stages import (
     chain_of_stages,
     computes_diagrams,
     computes_vectors,
+    l2_chain_of_stages,
     stage_with_conversions,
     starts_from_inputs,
 )
@@ -52,6 +54,8 @@ class StudiedInputs:
         vectors, as computed, that an adversary of these sizes can bring about.
     scale : callable
         A size for each input at which it makes sense to begin a search, shape (n,).
+    l2_chain : callable
+        As `chain`, with the vectors in ℓ2, by blocks (D7); raises where there is none.
     """
 
     vectors: NDArray[np.float64]
@@ -59,6 +63,7 @@ class StudiedInputs:
     error: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     box: Callable[[NDArray[np.float64], NDArray[np.intp]], Box]
     scale: Callable[[], NDArray[np.float64]]
+    l2_chain: Callable[[], StabilityChain]
 
 
 def study(stages: Sequence[Any], X: Any, source: Space) -> StudiedInputs:
@@ -87,7 +92,8 @@ def study(stages: Sequence[Any], X: Any, source: Space) -> StudiedInputs:
     if isinstance(first, LipschitzUnion) and starts_from_inputs(first):
         _refuse_more(rest)
         branches = {name: study(own, X, source) for name, own in first.branches()}
-        return _side_by_side(branches, lambda: first.stability(source))
+        chains = partial(first.stability, source), partial(first.l2_stability, source)
+        return _side_by_side(branches, *chains)
     if computes_vectors(first):
         _refuse_more(rest)
         return _study_clouds(first, X, source)
@@ -144,6 +150,7 @@ def _study_filtration(filtration: Any, vectorizer: Any, X: Any, source: Space) -
         error,
         box,
         lambda: 1e-3 * np.where(largest > 0, largest, 1.0),
+        lambda: l2_chain_of_stages([filtration, vectorizer], source),
     )
 
 
@@ -176,6 +183,7 @@ def _study_clouds(stage: Any, X: Any, source: Space) -> StudiedInputs:
         error,
         box,
         lambda: 1e-3 * np.where(largest > 0, largest, 1.0),
+        lambda: l2_chain_of_stages([stage], source),
     )
 
 
@@ -206,11 +214,20 @@ def _study_diagrams(vectorizer: Any, X: DiagramBatch, source: Space) -> StudiedI
             largest = np.maximum(largest, np.abs(X.padded(k)).max(axis=(1, 2), initial=0.0))
         return 1e-3 * np.where(largest > 0, largest, 1.0)
 
-    return StudiedInputs(vectors, lambda: chain_of_stages([vectorizer], source), error, box, scale)
+    return StudiedInputs(
+        vectors,
+        lambda: chain_of_stages([vectorizer], source),
+        error,
+        box,
+        scale,
+        lambda: l2_chain_of_stages([vectorizer], source),
+    )
 
 
 def _side_by_side(
-    branches: dict[str, StudiedInputs], chain: Callable[[], StabilityChain]
+    branches: dict[str, StudiedInputs],
+    chain: Callable[[], StabilityChain],
+    l2_chain: Callable[[], StabilityChain],
 ) -> StudiedInputs:
     parts = list(branches.values())
 
@@ -222,7 +239,7 @@ def _side_by_side(
         return torch.cat(lower, dim=1), torch.cat(upper, dim=1)
 
     vectors = np.hstack([part.vectors for part in parts])
-    return StudiedInputs(vectors, chain, error, box, parts[0].scale)
+    return StudiedInputs(vectors, chain, error, box, parts[0].scale, l2_chain)
 
 
 def _rows(diagrams: DiagramBatch, rows: NDArray[np.intp]) -> DiagramBatch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from stablerank.certify.votes import HashedVotes
 from stablerank.diagrams.batch import DiagramBatch
 from stablerank.diagrams.cloud_diagrams import CloudDiagrams
 from stablerank.diagrams.shards import DiagramShards
-from stablerank.stability import Space, StabilityChain, StabilityError
+from stablerank.stability import FROBENIUS, L2, Block, Space, StabilityChain, StabilityError
 from stablerank.stages import (
     chain_of_stages,
     computes_diagrams,
@@ -28,9 +28,12 @@ from stablerank.stages import (
     starts_from_inputs,
 )
 
+_Way: TypeAlias = tuple[float, NDArray[np.float64]]  # to the features, and of pairs of logits
+
 METHODS = {
-    "best": ("global", "linear"),
+    "best": ("global", "l2", "linear"),
     "global": ("global",),
+    "l2": ("l2",),
     "interval": ("interval",),
     "linear": ("linear",),
 }
@@ -63,14 +66,15 @@ def certify(
         move every coordinate by at most the radius; ``"sup"``: change every entry of a
         dissimilarity matrix; ``"deletion"``: delete as many points as the radius says;
         ``"points"``: add, delete or replace as many; ``"bottleneck"``, ``"wasserstein"``: change
-        the diagrams, in each homology dimension by at most that distance.
+        the diagrams, in each homology dimension by at most that distance; ``"frobenius"``: move
+        the points by at most the radius in all, the root of the sum of their squared displacements.
     p, q : float, optional
         Exponent and ground norm of ``"wasserstein"``.
-    method : {"best", "global", "interval", "linear"}, default="best"
-        ``"global"``: the margin divided by the product of constants. ``"interval"``: the largest ε
-        whose box of inputs, carried through every stage, keeps the class; ``"linear"``: the same
-        with linear relaxations of the network. ``"best"``: the larger of global and linear, for
-        each input.
+    method : {"best", "global", "l2", "interval", "linear"}, default="best"
+        ``"global"``: the margin divided by the product of constants. ``"l2"``: the same in ℓ2, for
+        ``threat="frobenius"``. ``"interval"``: the largest ε whose box of inputs, carried through
+        every stage, keeps the class; ``"linear"``: the same with linear relaxations of the network.
+        ``"best"``: the largest of global, linear and, under ``"frobenius"``, l2, for each input.
 
     Returns
     -------
@@ -88,6 +92,11 @@ def certify(
     Facts D1 to D3 from points to diagrams, R2 and R3 to vectors, N1 through the network, N3 for
     the head: with L the constant up to the features before the head W, the radius is
     ``min_j (z_t − z_j) / (L ‖w_t − w_j‖₁)``, less all rounding (N5).
+
+    In ℓ2, fact D7 in place of D6: the deaths of H0 move together, and not each by as much as one
+    could alone. From there two ways lead on, and the larger radius counts. With spectral norms of
+    all layers (N2), the radius is ``min_j (z_t − z_j) / (L₂ ‖w_t − w_j‖₂)``. Or the first layer
+    takes each block of its inputs in ℓ2 or in ℓ∞, whichever says more, and ℓ∞ goes on behind it.
 
     Examples
     --------
@@ -117,6 +126,11 @@ def _certify(
         )
     stages = pipeline_stages(pipeline)
     space, unit = threat_space(threat, p, q)
+    if method == "l2" and space != FROBENIUS:
+        raise StabilityError(
+            f'method="l2" is for threat="frobenius", where points share one budget, not for '
+            f'threat="{threat}": use method="global".'
+        )
     if isinstance(stages[0], HashedVotes):
         return certify_votes(stages[0], X, threat=threat)
     stages = _matching_stages(stages, X, threat)
@@ -142,7 +156,7 @@ def _certify(
         margin=top_two[:, 1] - top_two[:, 0],
         threat=threat,
         unit=unit,
-        chain=_chain(studied, classifier),
+        chain=_chain(studied, classifier, method),
         method=method,
         route=np.array(names)[best],
     )
@@ -160,11 +174,13 @@ def _routes(
     reasons: list[StabilityError] = []
     for name in METHODS[method]:
         try:
-            routes[name] = (
-                _global_radii(studied, classifier, logits)
-                if name == "global"
-                else _local_radii(studied, classifier, logits, routes.get("global"), name)
-            )
+            if name == "global":
+                routes[name] = _global_radii(studied, classifier, logits)
+            elif name == "l2":
+                routes[name] = _l2_radii(studied, classifier, source, logits)
+            else:
+                start = routes.get("l2", routes.get("global"))
+                routes[name] = _local_radii(studied, classifier, logits, start, name)
         except StabilityError as reason:
             reasons.append(reason)
     if not routes:
@@ -179,7 +195,67 @@ def _global_radii(
     _require(classifier, "feature_stability", "pairwise_constants", "rounding")
     chain = studied.chain()
     constant = chain.then(classifier.feature_stability(chain.target)).constant
-    to_vectors = chain.constant
+    return _margin_radii(
+        studied, classifier, logits, chain.constant, constant, classifier.pairwise_constants()
+    )
+
+
+def _l2_radii(
+    studied: StudiedInputs, classifier: Any, source: Space, logits: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """By the product of constants in ℓ2, and by blocks of the first layer's inputs."""
+    _require(classifier, "feature_stability", "pairwise_constants", "rounding")
+    chain = studied.l2_chain()
+    ways = [_spectral_way(chain, classifier), _block_way(chain, studied, classifier, source)]
+    reasons = [way for way in ways if isinstance(way, StabilityError)]
+    if len(reasons) == len(ways):
+        raise reasons[0]
+    # ℓ∞ <= ℓ2: no coordinate of the vectors moves by more than all of them
+    radii = [
+        _margin_radii(studied, classifier, logits, chain.constant, *way)
+        for way in ways
+        if not isinstance(way, StabilityError)
+    ]
+    return np.maximum.reduce(radii)
+
+
+def _spectral_way(chain: StabilityChain, classifier: Any) -> _Way | StabilityError:
+    try:
+        constant = chain.then(classifier.feature_stability(L2)).constant
+        constant *= 1 + 1e-9  # for whoever bounds the spectral norms in another way
+        return constant, classifier.pairwise_constants(L2)
+    except StabilityError as reason:
+        return reason
+
+
+def _block_way(
+    chain: StabilityChain, studied: StudiedInputs, classifier: Any, source: Space
+) -> _Way | StabilityError:
+    try:
+        _require(classifier, "block_stability")
+        blocks, alone = chain.blocks, studied.chain().constants
+        if blocks is None or alone is None:
+            raise StabilityError("The blocks of coordinates that move together are not known.")
+        ends = np.cumsum([block.each.size for block in blocks])[:-1]
+        least = [
+            Block(block.together, np.minimum(block.each, own))
+            for block, own in zip(blocks, np.split(alone, ends), strict=True)
+        ]
+        constant = classifier.block_stability(source, least).constant
+        return constant, classifier.pairwise_constants()
+    except StabilityError as reason:
+        return reason
+
+
+def _margin_radii(
+    studied: StudiedInputs,
+    classifier: Any,
+    logits: NDArray[np.float64],
+    to_vectors: float,
+    constant: float,
+    pairwise: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """From constants to the vectors and to the features, and of pairs of logits behind these."""
     largest = np.abs(studied.vectors).max(axis=1, initial=0.0)
 
     def logit_error(reach: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -189,7 +265,7 @@ def _global_radii(
         bound: NDArray[np.float64] = classifier.rounding(magnitude, vector_error)
         return bound
 
-    return margin_radii(logits, classifier.pairwise_constants(), constant, logit_error)
+    return margin_radii(logits, pairwise, constant, logit_error)
 
 
 def _local_radii(
@@ -218,9 +294,9 @@ def _local_radii(
     return radii
 
 
-def _chain(studied: StudiedInputs, classifier: Any) -> StabilityChain | None:
+def _chain(studied: StudiedInputs, classifier: Any, method: str) -> StabilityChain | None:
     try:
-        chain = studied.chain()
+        chain = studied.l2_chain() if method == "l2" else studied.chain()
         return chain.then(classifier.stability(chain.target))
     except StabilityError:
         return None

@@ -1,4 +1,4 @@
-"""The chain of constants as a file states it: multiplied again, stage by stage."""
+"""Products of a chain's constants, stage by stage and coordinate by coordinate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stablerank.checker.claims import ClaimError
-from stablerank.checker.rounding import times_up
+from stablerank.checker.rounding import Array, times_up
 
 
 def end_to_end(chain: list[dict[str, Any]]) -> float:
@@ -18,8 +18,19 @@ def end_to_end(chain: list[dict[str, Any]]) -> float:
     ClaimError
         If it is no chain, or one of its constants is negative or not finite.
     """
+    return float(np.max(by_coordinate(chain)))
+
+
+def by_coordinate(chain: list[dict[str, Any]]) -> Array:
+    """The product of a chain's constants for each coordinate at its end, rounded up.
+
+    Raises
+    ------
+    ClaimError
+        If it is no chain, or one of its constants is negative or not finite.
+    """
     try:
-        return float(np.max(_flat(_product(chain, 1.0))))
+        return _flat(_product(chain, 1.0))
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ClaimError("chain", f"it is no chain of constants: {error}") from error
 
@@ -46,7 +57,7 @@ def _product(chain: list[dict[str, Any]], reach: Any) -> Any:
     return reach
 
 
-def _flat(reach: Any) -> Any:
+def _flat(reach: Any) -> Array:
     if isinstance(reach, dict):
         return np.concatenate([_flat(part) for part in reach.values()])
     return np.atleast_1d(np.asarray(reach, dtype=np.float64))

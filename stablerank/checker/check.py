@@ -1,8 +1,9 @@
 """Accept a file of certificates, or name the first claim in it that does not hold.
 
-What is checked is about the exact function that the model's file describes: that no cloud which the
-adversary can make with less than the radius has another class. The radii by constants rest on
-facts D1 to D3, D6, R2 to R4, N1 and N3, and those by boxes on R5 and N4.
+What is checked is about the exact function that the model's file describes: that no input which the
+adversary can make with less than the radius, or with so many changed points, has another class. The
+radii by constants rest on facts D1 to D7, R2 to R4 and N1 to N3, and those by boxes on R5 and N4.
+Every link of a chain of constants is derived by itself.
 """
 
 from __future__ import annotations
@@ -17,22 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from stablerank.checker import vectors
 from stablerank.checker.chain import end_to_end
-from stablerank.checker.claims import ClaimError
+from stablerank.checker.claims import ClaimError, NotChecked
 from stablerank.checker.file_format import cloud_digest, read_certificates
-from stablerank.checker.model_file import Model, read_model
+from stablerank.checker.inputs import Input
+from stablerank.checker.links import check_links, links_to_logits, links_to_vectors
+from stablerank.checker.model_file import Model, Stage, read_model
 from stablerank.checker.network import Network, read_network
-from stablerank.checker.relaxation import least_gap
-from stablerank.checker.rounding import Array, down, times_up
+from stablerank.checker.radii import ROUTES, Subject, check_count, check_radius
+from stablerank.checker.rounding import Array
+from stablerank.checker.threats import Threat, read_threat
+from stablerank.checker.vectors import VECTORIZERS, homology_dimensions, pairs
+from stablerank.checker.votes import check_voters, check_votes
 
-_UNITS = {
-    "per_point": "ℓ2 displacement of every point, in the units of the points",
-    "hausdorff": "Hausdorff distance, in the units of the points",
-    "per_coordinate": "change of every coordinate, in the units of the points",
-    "frobenius": "ℓ2 norm of the displacements of all points together",
-}
 _ROUNDED = 2.0**-40  # by how much two products of the same constants may differ
+_MARGIN_ROUNDING = 2.0**-24  # a margin is no guarantee: it is compared up to this
 _NOT_THESE_FILES = {
     "digest of the file",
     "format",
@@ -40,7 +40,6 @@ _NOT_THESE_FILES = {
     "clouds",
     "digest of the cloud",
 }
-_MARGIN_ROUNDING = 2.0**-24  # a margin is no guarantee: it is compared up to this
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,8 @@ class Verdict:
         Whose certificate it stands in.
     claimed, derived : str or None
         What the file says, and what was found.
+    checked : bool
+        False if that claim may hold, and its derivation is not known here.
     """
 
     accepted: bool
@@ -68,6 +69,7 @@ class Verdict:
     cloud: int | None = None
     claimed: str | None = None
     derived: str | None = None
+    checked: bool = True
 
     @property
     def about_files(self) -> bool:
@@ -85,7 +87,8 @@ class Verdict:
         sides = "" if self.claimed is None else f" (claimed {self.claimed}"
         if sides:
             sides += ")" if self.derived is None else f", derived {self.derived})"
-        return f"not accepted: {self.claim}{where}: {self.reason}{sides}."
+        verdict = "not accepted" if self.checked else "not checked"
+        return f"{verdict}: {self.claim}{where}: {self.reason}{sides}."
 
 
 def check_files(
@@ -102,7 +105,8 @@ def check_files(
     model : path-like
         The model that was certified, as ``StableRankClassifier.save`` wrote it.
     clouds : path-like
-        The clouds in order, as ``numpy.savez(path, *clouds)`` writes them.
+        The clouds, images or matrices in order, as ``numpy.savez(path, *clouds)`` writes them; for
+        threats against diagrams :func:`~stablerank.checker.file_format.diagram_rows` of each.
 
     Returns
     -------
@@ -124,16 +128,22 @@ def check_files(
         inputs = _read_clouds(points)
         _equal("clouds", len(content["clouds"]), len(inputs), "not one certificate a cloud")
         with _refusing(), np.errstate(all="ignore"):  # NaN fails every comparison
-            network = read_network(own)
-            _check_threat(content)
-            _check_constant(content, own, network, inputs)
+            case = _read_case(content, own)
+            _check_chain(content, case)
         for i, (claim, cloud) in enumerate(zip(content["clouds"], inputs, strict=True)):
             with _refusing(i), np.errstate(all="ignore"):
-                _check_cloud(claim, cloud, content["threat"], own, network)
+                _check_cloud(claim, cloud, case)
             accepted += 1
     except ClaimError as error:
         return Verdict(
-            False, accepted, error.claim, error.reason, error.cloud, error.claimed, error.derived
+            False,
+            accepted,
+            error.claim,
+            error.reason,
+            error.cloud,
+            error.claimed,
+            error.derived,
+            checked=not isinstance(error, NotChecked),
         )
     return Verdict(True, accepted)
 
@@ -147,7 +157,7 @@ def _refusing(cloud: int | None = None) -> Iterator[None]:
         error.cloud = cloud
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as e:
-        raise ClaimError("model", f"cannot be checked: {e!r}", cloud=cloud) from e
+        raise NotChecked("model", f"it makes no sense here: {e!r}", cloud=cloud) from e
 
 
 def _read_clouds(path: Path) -> list[Array]:
@@ -159,23 +169,68 @@ def _read_clouds(path: Path) -> list[Array]:
         raise ClaimError("clouds", f"they cannot be read: {error}") from error
 
 
-def _check_threat(content: dict[str, Any]) -> None:
-    threat = content["threat"]
-    if threat not in _UNITS or content["p"] is not None or content["q"] is not None:
-        raise ClaimError("threat", f"threat={threat!r} cannot be checked")
-    _equal("unit", content["unit"], _UNITS[threat], "that is not the unit of this threat")
-    if content["closed"]:
-        raise ClaimError("closed", "cannot be checked: only open balls are")
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """What is the same for all certificates of a file."""
+
+    threat: Threat
+    stages: tuple[Stage, ...]
+    network: Network
+    classes: list[Any]
+    voters: dict[str, Any] | None
+
+    def subject(self, item: Array) -> Subject:
+        dimensions = {k for _, own in pairs(self.stages) for k in homology_dimensions(own)}
+        return Subject(self.stages, self.network, Input(item, dimensions))
+
+    def candidates(self, item: Array) -> list[int]:
+        """The classes that may be predicted: one, unless others tie with it within rounding."""
+        features = self.subject(item).own_boxes()[-1]
+        found = []
+        for top in range(len(self.classes)):
+            lower, upper = (np.delete(ends, top) for ends in self.network.gaps(features, top))
+            if (lower > 0).all():
+                return [top]
+            if not (upper < 0).any():  # NaN may be anything
+                found.append(top)
+        return found or list(range(len(self.classes)))
 
 
-def _check_constant(
-    content: dict[str, Any], model: Model, network: Network, clouds: list[Array]
-) -> None:
-    """The constant is the product of its chain, and no smaller than what is derived here."""
+def _read_case(content: dict[str, Any], model: Model) -> _Case:
+    threat, stages, voters = read_threat(content), model.stages, content.get("votes")
+    network = read_network(model)
+    if threat.on_diagrams and stages[0].kind not in ("union", *VECTORIZERS):
+        stages = stages[1:]  # the adversary is behind the filtration
+    given = any(filtration is None for filtration, _ in pairs(stages))
+    if given != threat.on_diagrams:
+        raise NotChecked("threat", f"{threat.name!r} does not change what this model starts from")
+    if voters is not None:
+        check_voters(voters, len(model.classes))
+        if not threat.counts:
+            raise ClaimError("threat", "votes are certified against counted points only")
+    return _Case(threat, stages, network, model.classes, voters)
+
+
+def _check_chain(content: dict[str, Any], case: _Case) -> None:
+    """Every link is derived by itself, and the constant is the product of them."""
     if (content["constant"] is None) != (content["chain"] is None):
         raise ClaimError("constant", "it stands without its chain, or the chain without it")
-    if content["constant"] is None or not clouds:
+    if content["constant"] is None:
         return
+    if content["method"] == "l2":
+        raise NotChecked(
+            "chain",
+            "it goes through ℓ2, which is not multiplied again here; certify by "
+            'method="best", whose radii in ℓ2 are',
+        )
+    space = case.threat.space
+    if case.threat.name == "deletion" and case.voters is None:
+        space = {"kind": "points", "metric": "hausdorff"}
+    if space is None:
+        raise ClaimError("chain", "there is no constant from a number of points")
+    check_links(
+        content["chain"], [*links_to_vectors(case.stages, space), *links_to_logits(case.network)]
+    )
     stated = end_to_end(content["chain"])
     if not abs(stated - content["constant"]) <= _ROUNDED * stated:
         raise ClaimError(
@@ -184,104 +239,51 @@ def _check_constant(
             claimed=repr(content["constant"]),
             derived=repr(stated),
         )
-    coordinates = _coordinates(model, network, clouds[0].shape[-1], content["threat"])
-    features = network.constant(coordinates)
-    rows = np.abs(network.head.weight)
-    derived = float(times_up(features, max(float(np.sum(row)) for row in rows)))
-    if not content["constant"] >= derived * (1 - _ROUNDED):
-        raise ClaimError(
-            "constant",
-            "the product of the constants is larger",
-            claimed=repr(content["constant"]),
-            derived=repr(derived),
-        )
 
 
-def _check_cloud(
-    claim: dict[str, Any], cloud: Array, threat: str, model: Model, network: Network
-) -> None:
+def _check_cloud(claim: dict[str, Any], cloud: Array, case: _Case) -> None:
     _equal("digest of the cloud", claim["input"], cloud_digest(cloud), "it is of another cloud")
-    labels = [i for i, name in enumerate(model.classes) if _same(name, claim["prediction"])]
+    labels = [i for i, name in enumerate(case.classes) if _same(name, claim["prediction"])]
     if len(labels) != 1:
         raise ClaimError("prediction", "it is no class of the model", claimed=claim["prediction"])
-    top, radius = labels[0], claim["radius"]
-    boxes = network.boxes(*_vectors(model, network, cloud, threat, 0.0))
-    lower, upper = network.gaps(boxes[-1], top)
-    others = np.arange(len(lower)) != top
-    # where two classes tie within rounding, either may be predicted, and nothing is certified
-    least = upper if radius == 0 else lower
-    if not (least[others] >= 0).all() or (radius > 0 and not (lower[others] > 0).all()):
-        best = int(np.argmin(np.where(others, upper, np.inf)))
+    top, radius, route = labels[0], claim["radius"], claim["route"]
+    if route not in (("votes",) if case.voters else ROUTES):
+        raise NotChecked("route", f"{route!r} is not known of such certificates")
+    if case.voters is not None:
+        size = len(case.classes)
+        check_votes(claim, top, cloud, case.threat.name, case.voters, case.candidates, size)
+        return
+    subject = case.subject(cloud)
+    _check_prediction(claim, subject, top, case.classes)
+    if radius > 0 and case.threat.space is None:
+        check_count(subject, case.threat.name, route, radius, top)
+    elif radius > 0 and case.threat.space is not None:
+        check_radius(subject, case.threat.space, route, radius, top)
+
+
+def _check_prediction(
+    claim: dict[str, Any], subject: Subject, top: int, classes: list[Any]
+) -> None:
+    """Where two classes tie within rounding either may be predicted, and nothing is certified."""
+    features = subject.own_boxes()[-1]
+    lower, upper = (np.delete(ends, top) for ends in subject.network.gaps(features, top))
+    good = (lower > 0).all() if claim["radius"] > 0 else (upper >= 0).all()
+    if not good:
+        rivals = np.delete(np.arange(len(classes)), top)
         raise ClaimError(
             "prediction",
             "another class is not behind it",
-            claimed=repr(model.classes[top]),
-            derived=repr(model.classes[best]),
+            claimed=repr(classes[top]),
+            derived=repr(classes[int(rivals[np.argmin(upper)])]),
         )
-    _check_margin(claim["margin"], float(lower[others].min()), float(upper[others].min()), boxes)
-    if radius > 0:
-        _check_radius(claim, cloud, threat, model, network, top, lower)
-
-
-def _check_margin(margin: float, least: float, largest: float, boxes: list[Any]) -> None:
-    size = _MARGIN_ROUNDING * (1 + float(np.abs(boxes[-1]).max()))
-    if not least - size <= margin <= largest + size:
+    size = _MARGIN_ROUNDING * (1 + float(np.abs(features).max()))
+    if not lower.min() - size <= claim["margin"] <= upper.min() + size:
         raise ClaimError(
             "margin",
             "the logits differ by another number",
-            claimed=repr(margin),
-            derived=repr(least),
+            claimed=repr(claim["margin"]),
+            derived=repr(float(lower.min())),
         )
-
-
-def _check_radius(
-    claim: dict[str, Any],
-    cloud: Array,
-    threat: str,
-    model: Model,
-    network: Network,
-    top: int,
-    lower: Array,
-) -> None:
-    radius, route = claim["radius"], claim["route"]
-    if route == "global":
-        features = network.constant(_coordinates(model, network, cloud.shape[1], threat))
-        steepness = times_up(network.steepness(top), features)
-        others = np.arange(len(lower)) != top
-        with np.errstate(divide="ignore"):
-            derived = float(np.where(others, down(lower / steepness), np.inf).min())
-        if not derived >= radius:
-            raise ClaimError(
-                "radius", "the constants give less", claimed=repr(radius), derived=repr(derived)
-            )
-        return
-    if route not in ("interval", "linear"):
-        raise ClaimError("route", f"{route!r} cannot be checked")
-    ends = _vectors(model, network, cloud, threat, radius)
-    gap = least_gap(network, network.boxes(*ends), top, linear=route == "linear")
-    if not gap > 0:
-        raise ClaimError(
-            "radius",
-            f"the box of this size lets another class come within {gap!r}",
-            claimed=repr(radius),
-            derived="less",
-        )
-
-
-def _vectors(
-    model: Model, network: Network, cloud: Array, threat: str, radius: float
-) -> tuple[Array, Array]:
-    lower, upper = vectors.box(model.stages, cloud, threat, radius)
-    if lower.shape != network.center.shape:
-        raise ClaimError("network", "the vectors are not of its length")
-    return lower, upper
-
-
-def _coordinates(model: Model, network: Network, d: int, threat: str) -> Array:
-    found = vectors.constants(model.stages, d, threat)
-    if found.shape != network.center.shape:
-        raise ClaimError("network", "the vectors are not of its length")
-    return found
 
 
 def _same(name: Any, other: Any) -> bool:

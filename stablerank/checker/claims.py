@@ -1,10 +1,10 @@
-"""The one error of the checker: a claim that does not hold, and which one it is."""
+"""The two errors of the checker: a claim that does not hold, and one that nobody can check here."""
 
 from __future__ import annotations
 
 
 class ClaimError(Exception):
-    """A claim that does not hold, or that cannot be checked.
+    """A claim that does not hold.
 
     Parameters
     ----------
@@ -30,3 +30,7 @@ class ClaimError(Exception):
         super().__init__(f"{claim}: {reason}")
         self.claim, self.reason = claim, reason
         self.claimed, self.derived, self.cloud = claimed, derived, cloud
+
+
+class NotChecked(ClaimError):
+    """A claim that may hold, and whose derivation is not known here: it is not accepted either."""

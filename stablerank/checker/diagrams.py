@@ -1,29 +1,63 @@
-"""Diagrams by GUDHI's exact mode, and where an adversary of some size can move their bars.
+"""Diagrams by GUDHI, and where an adversary of some size can move their bars (D1 to D4, R5).
 
-The facts are D1 to D3 and D6: how far births and deaths move when the points do.
+Alpha and Rips of points, flag complexes of dissimilarities, sublevel sets of images. The distance
+to measure is in ``grids.py``.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gudhi
 import numpy as np
 
-from stablerank.checker.claims import ClaimError
+from stablerank.checker import grids
+from stablerank.checker.claims import ClaimError, NotChecked
+from stablerank.checker.linear_images import inner_of
 from stablerank.checker.model_file import Stage
-from stablerank.checker.rounding import Array, U, down, root_up, times_up, up
+from stablerank.checker.rounding import Array, U, down, up
 
-_RELATIVE = (
-    16 * U
-)  # GUDHI's root of a rounded rational is within 3; a Euclidean length within d + 4
 _UNDERFLOW = 1e-140  # squares of differences below 1e-150 are lost
 
 
 @dataclass(frozen=True, eq=False)
+class Diagram:
+    """The bars of one homology dimension as computed, and how far they may be from the exact ones.
+
+    Attributes
+    ----------
+    bars : ndarray of shape (n_bars, 2)
+        Births and deaths.
+    error : ndarray of shape (n_bars, 2)
+        How far each of them is off at most.
+    unseen : float
+        No bar of the exact diagram that is missing here is longer.
+    ordered : bool
+        Whether births are 0 and deaths move in order (D3), or only d_B is known.
+    lowest : float
+        Nothing is born before.
+    """
+
+    bars: Array
+    error: Array
+    unseen: float
+    ordered: bool
+    lowest: float
+
+    def blurred(self, by: float) -> Diagram:
+        """The same bars, when what is computed may be farther from the exact ones by that much."""
+        return replace(self, error=up(self.error + by), unseen=float(up(self.unseen + 2 * by)))
+
+    def later(self, delay: float) -> Diagram:
+        """The same bars, all of them later."""
+        rounding = 2 * U * (np.abs(self.bars) + delay)
+        return replace(self, bars=self.bars + delay, error=up(self.error + rounding))
+
+
+@dataclass(frozen=True, eq=False)
 class Bars:
-    """The bars of one homology dimension, each birth and death in an interval.
+    """All diagrams in a ball: each birth and death in an interval, and what may appear.
 
     Attributes
     ----------
@@ -31,95 +65,175 @@ class Bars:
         Lower and upper ends. Bars with ends that overlap may vanish.
     longest_new : float
         No bar that may appear is longer.
+    births_move : bool
+        Whether bars may appear at any height from `lowest` on; else all births are 0.
+    lowest : float
+        Nothing is born before.
     """
 
     births: Array
     deaths: Array
     longest_new: float
+    births_move: bool
+    lowest: float
 
 
-def constant(stage: Stage, dimension: int, d: int, threat: str) -> float:
-    """How far births and deaths move when the adversary moves by 1, rounded up (D1 to D3, D6).
-
-    Raises
-    ------
-    ClaimError
-        If no constant is known here.
-    """
-    edges = {"alpha": 1.0, "rips": 2.0}.get(stage.kind)
-    if edges is None:
-        raise ClaimError("stage", f"{stage.kind!r} cannot be checked: no constant is known here")
-    if threat in ("per_point", "hausdorff"):
-        return edges
-    if threat == "per_coordinate":
-        return float(times_up(edges, root_up(float(d))))
-    if threat == "frobenius":
-        return root_up(0.5) if stage.kind == "alpha" else root_up(2.0)
-    raise ClaimError("threat", f"threat={threat!r} cannot be checked: no constant is known here")
-
-
-def diagrams(stage: Stage, cloud: Array) -> dict[int, Array]:
-    """The finite bars of a cloud, shape (n_bars, 2), in each homology dimension.
-
-    Raises
-    ------
-    ClaimError
-        If the filtration cannot be recomputed.
-    """
-    dimensions = [int(k) for k in stage.parameters["homology_dimensions"]]
-    if cloud.ndim != 2 or len(cloud) == 0 or not np.isfinite(cloud).all():
-        raise ClaimError("cloud", "it is no cloud of finite points")
-    if cloud.shape[1] != stage.fitted.get("dimension_"):
-        raise ClaimError("cloud", f"it lies in R^{cloud.shape[1]}, where the model does not")
-    if len(cloud) == 1:
-        return {k: np.empty((0, 2)) for k in dimensions}
-    largest = float(np.abs(cloud).max())
-    if largest > 0 and not 2.0**-300 < largest < 2.0**300:
-        raise ClaimError("cloud", "cannot be checked: its squares leave the floating point numbers")
-    if stage.kind == "alpha":
-        if stage.parameters["precision"] != "exact" or cloud.shape[1] not in (2, 3):
-            raise ClaimError("stage", "cannot be checked: only exact alpha complexes in R² and R³")
-        tree = gudhi.AlphaComplex(points=cloud, precision="exact").create_simplex_tree(
-            output_squared_values=False
-        )
-    elif stage.kind == "rips" and stage.parameters["metric"] == "euclidean":
-        differences = cloud[:, None] - cloud[None]
-        distances = np.sqrt((differences**2).sum(axis=-1))
-        tree = gudhi.RipsComplex(distance_matrix=distances).create_simplex_tree(
-            max_dimension=max(dimensions) + 1
-        )
-    else:
-        raise ClaimError("stage", f"{stage.kind!r} cannot be checked: it is not recomputed here")
-    tree.compute_persistence(persistence_dim_max=True)
-    return {k: _finite(tree.persistence_intervals_in_dimension(k), k) for k in dimensions}
-
-
-def moved(bars: Array, dimension: int, reach: float, cloud: Array) -> Bars:
-    """The intervals of the exact births and deaths of every cloud that the adversary can make.
+def moved(diagram: Diagram, reach: float) -> Bars:
+    """The exact bars of all diagrams whose bars are at most `reach` from the exact ones of this.
 
     H0 by ordered deaths (D3): births are 0 and stay. Otherwise d_B is at most `reach`. Bars that
     GUDHI did not see, since their ends were rounded to one number, are as if they appeared.
     """
     reach = float(up(reach + _UNDERFLOW))
-    relative = (cloud.shape[1] + 16) * U  # a root of a rational is within 3 u, a length d + 4
-    rounding = relative * np.abs(bars)
-    births = np.stack([down(bars[:, 0] - rounding[:, 0]), up(bars[:, 0] + rounding[:, 0])])
-    deaths = np.stack([down(bars[:, 1] - rounding[:, 1]), up(bars[:, 1] + rounding[:, 1])])
-    births[0] = np.maximum(0.0, down(births[0] - reach))
-    births[1] = up(births[1] + reach)
-    deaths[0] = np.maximum(0.0, down(deaths[0] - reach))
-    deaths[1] = up(deaths[1] + reach)
-    if dimension == 0:
-        births = np.zeros_like(births)
-        return Bars(births, deaths, float(up(reach)))
-    widths = (cloud.max(axis=0) - cloud.min(axis=0)) * (1 + 4 * U)
-    unseen = 4 * relative * float(np.linalg.norm(widths)) * 1.01
-    return Bars(births, deaths, float(up(up(2 * reach) + unseen)))
+    ends = [
+        np.maximum(diagram.lowest, down(down(diagram.bars - diagram.error) - reach)),
+        np.maximum(diagram.lowest, up(up(diagram.bars + diagram.error) + reach)),
+    ]
+    births, deaths = (np.stack([end[:, i] for end in ends]) for i in (0, 1))
+    if diagram.ordered:
+        longest = float(up(reach + diagram.unseen))
+        return Bars(np.zeros_like(births), deaths, longest, births_move=False, lowest=0.0)
+    longest = float(up(up(2 * reach) + diagram.unseen))
+    return Bars(births, deaths, longest, births_move=True, lowest=diagram.lowest)
+
+
+def diagrams(stage: Stage, item: Array) -> dict[int, Diagram]:
+    """The finite bars of a cloud, an image or a matrix, in each homology dimension.
+
+    Raises
+    ------
+    ClaimError
+        If it is none.
+    NotChecked
+        If the filtration cannot be recomputed.
+    """
+    dimensions = diagram_dimensions(stage)
+    if not item.size or not np.isfinite(item).all():
+        raise ClaimError("cloud", "it is empty, or not finite")
+    if stage.kind == "cubical":
+        periodic = stage.parameters["periodic"] or [False] * item.ndim
+        if item.ndim != stage.fitted["dimension_"] or len(periodic) != item.ndim:
+            raise ClaimError("cloud", f"it has {item.ndim} axes, and the model's images others")
+        return of_field(item, periodic, dimensions, 0.0, lowest=-math.inf)
+    if item.ndim != 2:
+        raise ClaimError("cloud", "it is no cloud of points, and no matrix")
+    if stage.kind == "rips" and stage.parameters["metric"] == "precomputed":
+        return _flag(_dissimilarities(item), dimensions, 0.0, 0.0)
+    _check_cloud(stage, item)
+    if stage.kind == "distance to measure":
+        grid = grids.read_grid(stage)
+        field, error = grids.field(grid, item, stage)
+        return of_field(field, grid.periodic_axes, dimensions, error, lowest=0.0)
+    widths = (item.max(axis=0) - item.min(axis=0)) * (1 + 4 * U)
+    diameter = 1.01 * float(np.linalg.norm(widths))
+    # a root of GUDHI's rounded rationals is within 3 u, a Euclidean length within d + 4
+    relative = (item.shape[1] + 16) * U
+    if stage.kind == "rips":
+        differences = item[:, None] - item[None]
+        return _flag(np.sqrt((differences**2).sum(axis=-1)), dimensions, relative, diameter)
+    if stage.kind != "alpha":
+        raise NotChecked("stage", f"the filtration {stage.kind!r} is not known here")
+    if stage.parameters["precision"] != "exact" or item.shape[1] not in (2, 3):
+        raise NotChecked("stage", "only exact alpha complexes in R² and R³ are recomputed")
+    if len(item) == 1:
+        return {k: _diagram(np.empty((0, 2)), k, relative, diameter) for k in dimensions}
+    tree = gudhi.AlphaComplex(points=item, precision="exact").create_simplex_tree(
+        output_squared_values=False
+    )
+    return _of_tree(tree, dimensions, relative, diameter)
+
+
+def diagram_dimensions(stage: Stage) -> list[int]:
+    """The homology dimensions in which a filtration has diagrams, ascending."""
+    if stage.kind == "anisotropic":
+        return diagram_dimensions(inner_of(stage))
+    return sorted(int(k) for k in stage.parameters["homology_dimensions"])
+
+
+def of_field(
+    field: Array, periodic: list[bool], dimensions: list[int], error: float, lowest: float
+) -> dict[int, Diagram]:
+    """Sublevel sets of a function on the vertices of a grid that is right up to `error` (D4)."""
+    if any(periodic):
+        grid = gudhi.PeriodicCubicalComplex(
+            vertices=field, periodic_dimensions=[bool(axis) for axis in periodic]
+        )
+    else:
+        grid = gudhi.CubicalComplex(vertices=field)
+    grid.compute_persistence()
+    found = {}
+    for k in dimensions:
+        bars = np.asarray(grid.persistence_intervals_in_dimension(k), dtype=np.float64)
+        bars = bars.reshape(-1, 2)
+        bars = bars[np.isfinite(bars).all(axis=1)]  # how many do not die, no function changes
+        found[k] = Diagram(bars, np.full_like(bars, error), 2 * error, False, lowest)
+    return found
+
+
+def given(item: Array, dimensions: set[int]) -> dict[int, Diagram]:
+    """Diagrams that an adversary changes: rows (birth, death, homology dimension).
+
+    Raises
+    ------
+    ClaimError
+        If these are no diagrams.
+    """
+    rows = item.reshape(-1, 3) if item.size == 0 else item
+    if rows.ndim != 2 or rows.shape[1] != 3 or not np.isfinite(rows).all():
+        raise ClaimError("cloud", "it has no rows (birth, death, homology dimension)")
+    births, deaths, homology = rows.T
+    if (births > deaths).any() or (homology != np.rint(homology)).any() or (homology < 0).any():
+        raise ClaimError("cloud", "a bar dies before it is born, or has no homology dimension")
+    found = {}
+    for k in dimensions:
+        bars = rows[homology == k, :2]
+        found[k] = Diagram(bars, np.zeros_like(bars), 0.0, False, -math.inf)
+    return found
+
+
+def _check_cloud(stage: Stage, cloud: Array) -> None:
+    if cloud.shape[1] != stage.fitted.get("dimension_"):
+        raise ClaimError("cloud", f"it lies in R^{cloud.shape[1]}, where the model does not")
+    largest = float(np.abs(cloud).max())
+    if largest > 0 and not 2.0**-300 < largest < 2.0**300:
+        raise NotChecked("cloud", "its squares leave the floating point numbers")
+
+
+def _dissimilarities(matrix: Array) -> Array:
+    square = matrix.shape[0] == matrix.shape[1]
+    if not square or (matrix != matrix.T).any() or (matrix < 0).any() or np.diagonal(matrix).any():
+        raise ClaimError("cloud", "it is no symmetric matrix of dissimilarities")
+    return matrix
+
+
+def _flag(
+    distances: Array, dimensions: list[int], relative: float, largest: float
+) -> dict[int, Diagram]:
+    tree = gudhi.RipsComplex(distance_matrix=distances).create_simplex_tree(
+        max_dimension=max(dimensions) + 1
+    )
+    return _of_tree(tree, dimensions, relative, largest)
+
+
+def _of_tree(
+    tree: gudhi.SimplexTree, dimensions: list[int], relative: float, largest: float
+) -> dict[int, Diagram]:
+    tree.compute_persistence(persistence_dim_max=True)
+    return {
+        k: _diagram(_finite(tree.persistence_intervals_in_dimension(k), k), k, relative, largest)
+        for k in dimensions
+    }
+
+
+def _diagram(bars: Array, dimension: int, relative: float, largest: float) -> Diagram:
+    """Of values that are right up to a relative error, none of them above `largest`."""
+    unseen = 0.0 if dimension == 0 else 4 * relative * largest
+    return Diagram(bars, relative * np.abs(bars), unseen, dimension == 0, 0.0)
 
 
 def _finite(bars: Array, dimension: int) -> Array:
     bars = np.asarray(bars, dtype=np.float64).reshape(-1, 2)
     infinite = ~np.isfinite(bars).all(axis=1)
     if int(infinite.sum()) != (1 if dimension == 0 else 0) or (bars[infinite, 1] != math.inf).any():
-        raise ClaimError("cloud", "cannot be checked: its persistence is not finite")
+        raise NotChecked("cloud", "its persistence is not finite")
     return bars[~infinite]

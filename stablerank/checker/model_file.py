@@ -20,13 +20,13 @@ _DIGEST_KEY = rb"{\"sha256\": \""
 class Stage:
     """A step before the network, as written: its kind, parameters and fitted values.
 
-    A union has branches instead, each a list of stages.
+    A union has branches instead, each a name and a list of stages.
     """
 
     kind: str
     parameters: dict[str, Any]
     fitted: dict[str, Any]
-    branches: tuple[tuple[Stage, ...], ...] = ()
+    branches: tuple[tuple[str, tuple[Stage, ...]], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,9 @@ def _tensor(
 def _stage(plain: dict[str, Any]) -> Stage:
     parameters = _values(plain["parameters"])
     if plain["kind"] == "union":
-        branches = tuple(tuple(_stage(own) for own in stages) for _, stages in plain["branches"])
+        branches = tuple(
+            (str(name), tuple(_stage(own) for own in stages)) for name, stages in plain["branches"]
+        )
         return Stage("union", parameters, {}, branches)
     return Stage(plain["kind"], parameters, _values(plain["fitted"]))
 
@@ -136,4 +138,6 @@ def _value(plain: Any) -> Any:
         return np.array(numbers, dtype=np.float64).reshape(value["shape"])
     if kind in ("tuple", "list"):
         return [_value(v) for v in value]
-    return plain  # contours and stages: whoever needs one says that it is unknown
+    if kind == "stage":
+        return _stage(value)
+    return plain  # a contour: whoever needs it says whether it is known

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stablerank.checker.claims import ClaimError
+from stablerank.checker.claims import ClaimError, NotChecked
 from stablerank.checker.model_file import Model
 from stablerank.checker.rounding import TINY, Array, U, down, gamma, sum_up, times_up, up
 
@@ -140,7 +140,7 @@ def read_network(model: Model) -> Network:
     """
     kinds = ("linf", "free", "linf-distance")
     if model.layer not in kinds or model.activation not in _GROUPS:
-        raise ClaimError("network", f"{model.layer!r}, {model.activation!r} cannot be checked")
+        raise NotChecked("network", f"{model.layer!r}, {model.activation!r} is not known here")
     tensors, layers = dict(model.tensors), list[Affine | Kinks | Distances]()
     try:
         center, factor = tensors.pop("standardize.center"), tensors.pop("standardize.factor")

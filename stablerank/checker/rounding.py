@@ -37,6 +37,16 @@ def gamma(n: int) -> float:
     return n * U / (1 - n * U) * (1 + 8 * U)
 
 
+def power_up(base: Array, exponent: float) -> Array:
+    """Powers of numbers from 0 to 10^9 by exponents from 0 to 1, rounded up; exact for 0 and 1.
+
+    The exponent is rounded, which the logarithm of the base, at most 21, multiplies.
+    """
+    if exponent in (0.0, 1.0):
+        return np.power(base, exponent)
+    return np.asarray(np.power(base, exponent) * (1 + gamma(64)))
+
+
 def sum_up(numbers: Array) -> float:
     """The exact sum of numbers, rounded up."""
     return math.nextafter(math.fsum(numbers.tolist()), math.inf)
@@ -46,3 +56,9 @@ def root_up(x: float) -> float:
     """The square root, rounded up."""
     root = math.sqrt(x)
     return root if root.is_integer() and root * root == x else math.nextafter(root, math.inf)
+
+
+def inverse_root_up(k: int) -> float:
+    """1/√k, rounded up; exact for 1."""
+    root = math.sqrt(k)
+    return 1.0 if root == 1 else math.nextafter(1 / root, math.inf) * (1 + 4 * U)

@@ -9,6 +9,7 @@ from stablerank.diagrams.cloud_diagrams import CloudDiagrams
 from stablerank.diagrams.clouds import check_clouds
 from stablerank.diagrams.cubical import CubicalPersistence
 from stablerank.diagrams.distance_to_measure import DistanceToMeasurePersistence
+from stablerank.diagrams.landmarks import LandmarkPersistence
 from stablerank.diagrams.rips import RipsPersistence
 from stablerank.diagrams.sharding import transform_to_shards
 from stablerank.diagrams.shards import DiagramShards
@@ -24,6 +25,7 @@ __all__ = [
     "DiagramBatch",
     "DiagramShards",
     "DistanceToMeasurePersistence",
+    "LandmarkPersistence",
     "RipsPersistence",
     "TakensEmbedding",
     "check_clouds",

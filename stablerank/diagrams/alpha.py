@@ -21,6 +21,7 @@ from stablerank.diagrams.clouds import (
 from stablerank.diagrams.filtration import UNIT_ROUNDOFF, Filtration
 from stablerank.diagrams.planar import PlanarAlphaBatch, planar_alpha
 from stablerank.diagrams.spanning_tree import spanning_trees
+from stablerank.diagrams.tree_stability import with_deaths_in_l2
 from stablerank.stability import (
     BOTTLENECK,
     FROBENIUS,
@@ -154,6 +155,30 @@ class AlphaPersistence(Filtration):
         return Parallel(
             {f"H{k}": ordered if k == 0 else bottleneck for k in self._sorted_dimensions()}
         )
+
+    def l2_stability(self, source: Space = FROBENIUS) -> Parallel:
+        """As :meth:`stability`, but the deaths of H0 all together, in ℓ2 (D7).
+
+        They are half the edge lengths of a minimum spanning tree, and move by at most √6/2 ‖δ‖_F
+        in the plane, by 2.16 ‖δ‖_F in space; see `tree_constant`. By the bound for one of them,
+        n of them would move by √(n/2) ‖δ‖_F.
+
+        Parameters
+        ----------
+        source : Space, default=FROBENIUS
+            The metric in which points move: the Frobenius norm of their displacements.
+
+        Returns
+        -------
+        Parallel
+
+        Raises
+        ------
+        StabilityError
+            For other metrics, without H0, with ``precision="safe"``, and before `fit`.
+        """
+        bounds = self.stability(source)
+        return with_deaths_in_l2(bounds, source, 0.5, getattr(self, "dimension_", None))
 
     def relative_rounding(self) -> float:
         """A bound on the relative error of a value, by any engine.

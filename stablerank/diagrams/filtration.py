@@ -18,6 +18,7 @@ from stablerank.diagrams.deletion import deletion_distances
 from stablerank.diagrams.workers import check_workers, run_chunks
 from stablerank.stability import (
     BOTTLENECK,
+    FROBENIUS,
     HAUSDORFF,
     Bound,
     Parallel,
@@ -107,6 +108,19 @@ class Filtration(TransformerMixin, BaseEstimator, ABC):
     @abstractmethod
     def stability(self, source: Space) -> Parallel:
         """The Lipschitz bounds from `source`, one branch a homology dimension."""
+
+    def l2_stability(self, source: Space) -> Parallel:
+        """As :meth:`stability`, but H0 by all deaths together, in ℓ2 (D7).
+
+        Raises
+        ------
+        StabilityError
+            Unless a filtration overrides this: its H0 is not that of a spanning tree.
+        """
+        raise StabilityError(
+            f"{type(self).__name__} knows no bound for all deaths of H0 together, in ℓ2: that is "
+            f"for AlphaPersistence and RipsPersistence of points, from {FROBENIUS}."
+        )
 
     def bounds(self, X: Any, epsilon: ArrayLike, *, source: Space = HAUSDORFF) -> DiagramBall:
         """All diagrams, as computed, of the inputs that an adversary can make of those given.

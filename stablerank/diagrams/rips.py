@@ -24,6 +24,7 @@ from stablerank.diagrams.clouds import (
 )
 from stablerank.diagrams.filtration import UNIT_ROUNDOFF, Filtration
 from stablerank.diagrams.spanning_tree import spanning_trees
+from stablerank.diagrams.tree_stability import with_deaths_in_l2
 from stablerank.stability import (
     BOTTLENECK,
     FROBENIUS,
@@ -157,6 +158,30 @@ class RipsPersistence(Filtration):
                 for k in self._sorted_dimensions()
             }
         )
+
+    def l2_stability(self, source: Space = FROBENIUS) -> Parallel:
+        """As :meth:`stability`, but the deaths of H0 all together, in ℓ2 (D7).
+
+        They are the edge lengths of a minimum spanning tree, and move by at most 2 ‖δ‖_F on the
+        line, √6 ‖δ‖_F in the plane; see `tree_constant`.
+
+        Parameters
+        ----------
+        source : Space, default=FROBENIUS
+            The metric in which points move: the Frobenius norm of their displacements.
+
+        Returns
+        -------
+        Parallel
+
+        Raises
+        ------
+        StabilityError
+            For other metrics and dissimilarities, without H0, in spaces of more than four
+            dimensions, and before `fit`.
+        """
+        bounds = self.stability(source)
+        return with_deaths_in_l2(bounds, source, 1.0, getattr(self, "dimension_", None))
 
     def relative_rounding(self) -> float:
         """The rounding of a Euclidean distance in R^d; dissimilarities are taken as they are."""

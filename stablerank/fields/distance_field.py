@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from stablerank.diagrams.clouds import Cloud, largest_distances
 from stablerank.diagrams.filtration import UNIT_ROUNDOFF, is_integer
 from stablerank.diagrams.grid import Grid, bounding_box, check_box, check_grid_parameters
+from stablerank.diagrams.workers import map_chunks
 from stablerank.fields.vectorizer import CloudVectorizer, sorted_blocks
 from stablerank.stability import (
     FROBENIUS,
@@ -129,7 +133,7 @@ class DistanceField(CloudVectorizer):
             For bad parameters or clouds; the message names the index of the cloud.
         """
         self._check_parameters()
-        clouds = self._check_sizes(X, None, max(self._ks))
+        clouds = super()._check(X, None)
         d = clouds[0].shape[1]
         box = bounding_box(clouds) if self.box is None else check_box(self.box, d)
         self._grid(box).check_distances(clouds)
@@ -137,6 +141,23 @@ class DistanceField(CloudVectorizer):
         self.dimension_ = d
         self.box_ = box
         return self
+
+    def field(self, X: Any) -> NDArray[np.float64]:
+        """The values at the vertices of the grid, neither sorted nor averaged.
+
+        Parameters
+        ----------
+        X : list of ndarray of shape (n_points, d), or ndarray of shape (n_clouds, n_points, d)
+            The clouds.
+
+        Returns
+        -------
+        ndarray of shape (n_clouds, n_k, resolution, ..., resolution), float64
+            Of each number in `k` a field; vertices are those of
+            :meth:`DistanceToMeasurePersistence.field`. In the unit of the points.
+        """
+        fields = self._over_clouds(self._raw, self._checked(X))
+        return fields.reshape(*fields.shape[:2], *[int(self.resolution)] * self.dimension_)
 
     def stability(self, source: Space = PER_POINT) -> Bound:
         """The constant of each coordinate.
@@ -192,6 +213,68 @@ class DistanceField(CloudVectorizer):
             f"measure) and {HAUSDORFF} (for k=1), not from {source}."
         )
 
+    @property
+    def fewest_points(self) -> int:
+        """The largest k."""
+        return max(self._ks)
+
+    def bounds_points(
+        self, X: Any, n_changes: int, *, threat: Literal["points", "deletion"] = "points"
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes that contain the vectors of all clouds in which some points are changed.
+
+        Parameters
+        ----------
+        X : list of ndarray of shape (n_points, d), or ndarray of shape (n_clouds, n_points, d)
+            The clouds.
+        n_changes : int
+            How many points the adversary may change, r.
+        threat : {"points", "deletion"}, default="points"
+            "points": any mix of additions, deletions and replacements, r in all; new points may
+            lie anywhere. "deletion": up to r points are deleted. As many points remain as the
+            largest k, for clouds with fewer have no vector.
+
+        Returns
+        -------
+        lower, upper : Tensor of shape (n_clouds, n_features_out_), float64
+            No value outside is possible for vectors as computed; every end of raw values is
+            attained, on the torus up to rounding.
+
+        Raises
+        ------
+        StabilityError
+            If a cloud is so small that nothing bounds its vector; the message names it.
+        ValueError
+            For bad clouds, numbers and threats.
+
+        Notes
+        -----
+        D5. A change shifts the sorted distances by at most r ranks: for every i
+
+            d(i - r) <= d'(i) <= d(i + r),
+
+        where d is 0 at ranks below 1 (new points on the vertex), and above n it is infinite, or
+        the largest distance of the torus (new points as far as can be). Deletion has d(i) on the
+        left, and at most n - k ranks on the right, k the largest. Sums of sorted numbers, sorting,
+        and means over blocks that are rounded once are monotone in floating point too, so nothing
+        is charged for rounding.
+        """
+        clouds = self._checked(X)
+        if not is_integer(n_changes) or n_changes < 0:
+            raise ValueError(f"n_changes={n_changes!r}: expected a number of points, 0 or more.")
+        if threat not in ("points", "deletion"):
+            raise ValueError(f'threat={threat!r}: expected "points" or "deletion".')
+        chunk = functools.partial(self._changed_vectors, n_changes=int(n_changes), threat=threat)
+        ends = self._over_clouds(chunk, clouds)
+        small = np.flatnonzero(np.isinf(ends).any(axis=(1, 2)))
+        if small.size:
+            raise StabilityError(
+                f"X[{small[0]}] has {len(clouds[small[0]])} points: when {n_changes} of them are "
+                f"replaced fewer than k={self.fewest_points} are left, and the others may be "
+                f"anywhere. It takes at least {self.fewest_points + n_changes} points."
+            )
+        return torch.from_numpy(ends[:, 0].copy()), torch.from_numpy(ends[:, 1].copy())
+
     def largest_values(self, X: Any) -> NDArray[np.float64]:
         """The diagonal of a cube that holds the cloud and the grid: no distance is larger.
 
@@ -234,7 +317,7 @@ class DistanceField(CloudVectorizer):
         check_grid_parameters(self.resolution, self.box, self.periodic)
 
     def _check(self, X: Any, dimension: int | None) -> list[Cloud]:
-        clouds = self._check_sizes(X, dimension, max(self._ks))
+        clouds = super()._check(X, dimension)
         self._grid(self.box_).check_distances(clouds)
         return clouds
 
@@ -251,18 +334,57 @@ class DistanceField(CloudVectorizer):
         return Grid(box, int(self.resolution), bool(self.periodic))
 
     def _vectors(self, clouds: Sequence[Cloud]) -> list[NDArray[np.float64]]:
+        return list(self._arranged(np.stack(self._raw(clouds))))
+
+    def _raw(self, clouds: Sequence[Cloud]) -> list[NDArray[np.float64]]:
+        return list(self._fields(clouds, np.zeros((len(clouds), 1), dtype=np.int64))[:, 0])
+
+    def _changed_vectors(
+        self, clouds: Sequence[Cloud], n_changes: int, threat: str
+    ) -> list[NDArray[np.float64]]:
+        """Of each cloud the lowest vector and the highest, (2, n_features)."""
+        shifts = np.empty((len(clouds), 2), dtype=np.int64)
+        for i, cloud in enumerate(clouds):
+            fewer = min(n_changes, len(cloud) - self.fewest_points)
+            shifts[i] = (-n_changes, n_changes) if threat == "points" else (0, fewer)
+        return list(self._arranged(self._fields(clouds, shifts)))
+
+    def _fields(self, clouds: Sequence[Cloud], shifts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The values of distances some ranks further, those at ranks below 1 being 0.
+
+        Parameters
+        ----------
+        clouds : sequence of ndarray of shape (n_points, d), float64
+            Checked.
+        shifts : ndarray of shape (n_clouds, n_shifts), int64
+            How many ranks.
+
+        Returns
+        -------
+        ndarray of shape (n_clouds, n_shifts, n_k, n_vertices), float64
+            Monotone in the shift and the sorted distances, bit for bit.
+        """
         ks = np.array(self._ks, dtype=np.int64)
-        grid = self._grid(self.box_)
-        if self.kind == "distance":
-            windows = np.tile(np.stack([ks - 1, ks], axis=1), (len(clouds), 1, 1))
-            fields = grid.power_means(clouds, windows, 1, 2)
-        else:
-            windows = np.tile(np.stack([0 * ks, ks], axis=1), (len(clouds), 1, 1))
-            fields = grid.power_means(clouds, windows, ks[:, None], int(self.q))
-        fields = fields.reshape(len(clouds), len(ks), -1)
+        first, divisors, q = (
+            (ks - 1, 1 + 0 * ks, 2) if self.kind == "distance" else (0 * ks, ks, self.q)
+        )
+        windows = np.stack([first, ks], axis=1) + shifts[:, :, None, None]
+        windows = np.maximum(windows, 0).reshape(len(clouds), -1, 2)
+        divisors = np.tile(divisors, shifts.shape[1])[:, None]
+        fields = self._grid(self.box_).power_means(clouds, windows, divisors, int(q))
+        return fields.reshape(*shifts.shape, len(ks), -1)
+
+    def _arranged(self, fields: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Vectors of shape (..., n_features) from fields of shape (..., n_k, n_vertices)."""
         if self.values == "sorted":
             fields = sorted_blocks(fields, self.blocks)
-        return list(fields.reshape(len(clouds), -1))
+        return fields.reshape(*fields.shape[:-2], -1)
+
+    def _over_clouds(self, chunk: Any, clouds: Sequence[Cloud]) -> NDArray[np.float64]:
+        parts: list[NDArray[np.float64]] = map_chunks(
+            chunk, clouds, n_jobs=self.n_jobs, prefer="threads", description="distances"
+        )
+        return np.stack(parts)
 
     def _relative_rounding(self) -> float:
         """As that of :class:`DistanceToMeasurePersistence`; means of blocks add 2 units."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from stablerank.diagrams.clouds import Cloud, largest_distances, power_of_two_scale
 from stablerank.diagrams.filtration import UNIT_ROUNDOFF
@@ -113,6 +114,34 @@ class SortedNeighbourDistances(CloudVectorizer):
         each = np.full(self.n_features_out_, constant)
         return Bound.by_coordinate(source, each, theorem, stage="sorted neighbour distances")
 
+    @property
+    def fewest_points(self) -> int:
+        """As many as there are blocks, and one more than k."""
+        return max(*self._ks, self.blocks - 1) + 1
+
+    def bounds_points(
+        self, X: Any, n_changes: int, *, threat: Literal["points", "deletion"] = "points"
+    ) -> tuple[Tensor, Tensor]:
+        """Refuse: nothing useful is known of clouds in which some points are changed.
+
+        Raises
+        ------
+        StabilityError
+            Always.
+
+        Notes
+        -----
+        A point that is added far away is as far from its neighbours as one likes, and stands first
+        in the list: no upper end is finite. A point that is deleted makes the list shorter, so that
+        blocks are of other ranks, and leaves the neighbours of all those beside it to others.
+        """
+        raise StabilityError(
+            "SortedNeighbourDistances knows no bound for points that are added or deleted: one far "
+            "away puts any distance at the head of the list, and one less moves the ranks of all "
+            'blocks. Use DistanceField(kind="measure") in its place, or HashedVotes around the '
+            "pipeline."
+        )
+
     def largest_values(self, X: Any) -> NDArray[np.float64]:
         """The diagonal of a cube that holds the cloud.
 
@@ -139,22 +168,23 @@ class SortedNeighbourDistances(CloudVectorizer):
             raise ValueError("blocks=None: expected an integer, 1 or more.")
         super()._check_parameters()
 
-    def _check(self, X: Any, dimension: int | None) -> list[Cloud]:
-        return self._check_sizes(X, dimension, max(max(self._ks) + 1, self.blocks))
-
     def _count_features(self, dimension: int) -> int:
         return len(self._ks) * int(self.blocks)
 
     def _vectors(self, clouds: Sequence[Cloud]) -> list[NDArray[np.float64]]:
-        # rank 0 is the point itself, at distance 0
-        windows = np.array([[[k, k + 1] for k in self._ks]], dtype=np.int64)
         vectors = []
         for cloud in clouds:
-            scale = power_of_two_scale(cloud)
-            squares = nearest_sums([cloud * scale], cloud * scale, windows)[0]
-            halves = sorted_blocks(np.sqrt(squares) / 2, self.blocks) / scale
-            vectors.append(halves.reshape(-1))
+            halves, scale = self._halves(cloud)
+            vectors.append((sorted_blocks(halves, self.blocks) / scale).reshape(-1))
         return vectors
+
+    def _halves(self, cloud: Cloud) -> tuple[NDArray[np.float64], float]:
+        """Half the distances of all points, (n_k, n_points), times a power of two; and that one."""
+        # rank 0 is the point itself, at distance 0
+        windows = np.array([[[k, k + 1] for k in self._ks]], dtype=np.int64)
+        scale = power_of_two_scale(cloud)
+        squares = nearest_sums([cloud * scale], cloud * scale, windows)[0]
+        return np.sqrt(squares) / 2, scale
 
     def _relative_rounding(self) -> float:
         """Squares of distances are off by d + 2 units, which the root halves; means by 2 more."""

@@ -21,14 +21,16 @@ from stablerank.diagrams.workers import check_workers, map_chunks
 from stablerank.stability import PER_POINT, Bound, Space, multiply_up
 
 _SMALLEST = 2.0**-1074
+_SUMS_OVERFLOW = 2.0**900  # of more values than there can be, and not before
 
 
 class CloudVectorizer(TransformerMixin, BaseEstimator, ABC):
     """A scikit-learn transformer from clouds straight to vectors of distances.
 
-    A new one defines ``_check_parameters``, ``_check``, ``_vectors`` (from a chunk of checked
-    clouds to vectors), ``_count_features``, ``stability``, ``largest_values`` and
-    ``_relative_rounding``.
+    A new one defines ``_check_parameters``, ``fewest_points``, ``_vectors`` (from a chunk of
+    checked clouds to vectors), ``_count_features``, ``stability``, ``largest_values`` and
+    ``_relative_rounding``. One that knows what some points more or less do also defines
+    ``bounds_points``, from clouds, a number and a threat to boxes.
 
     Attributes
     ----------
@@ -185,6 +187,11 @@ class CloudVectorizer(TransformerMixin, BaseEstimator, ABC):
         # a distance below the normal numbers is rounded to a multiple of the smallest
         return np.asarray(self._relative_rounding() * largest_values + 4 * _SMALLEST)
 
+    @property
+    @abstractmethod
+    def fewest_points(self) -> int:
+        """Clouds of fewer points are bad: an adversary who leaves fewer hands in none."""
+
     @abstractmethod
     def largest_values(self, X: Any) -> NDArray[np.float64]:
         """An upper bound of all distances that are measured in each cloud, shape (n_clouds,)."""
@@ -192,9 +199,6 @@ class CloudVectorizer(TransformerMixin, BaseEstimator, ABC):
     @abstractmethod
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """A name for each coordinate."""
-
-    @abstractmethod
-    def _check(self, X: Any, dimension: int | None) -> list[Cloud]: ...
 
     @abstractmethod
     def _count_features(self, dimension: int) -> int: ...
@@ -223,13 +227,13 @@ class CloudVectorizer(TransformerMixin, BaseEstimator, ABC):
     def _ks(self) -> tuple[int, ...]:
         return (self.k,) if is_integer(self.k) else tuple(self.k)  # type: ignore[return-value,arg-type]
 
-    def _check_sizes(self, X: Any, dimension: int | None, fewest: int) -> list[Cloud]:
+    def _check(self, X: Any, dimension: int | None) -> list[Cloud]:
         clouds = check_clouds(X, dimension=dimension)
         for i, cloud in enumerate(clouds):
-            if len(cloud) < fewest:
+            if len(cloud) < self.fewest_points:
                 raise ValueError(
                     f"X[{i}] has {len(cloud)} points, and k={self.k!r}, blocks={self.blocks!r} "
-                    f"need at least {fewest}: drop it, or take smaller numbers."
+                    f"need at least {self.fewest_points}: drop it, or take smaller numbers."
                 )
         return clouds
 
@@ -268,7 +272,7 @@ def sorted_blocks(values: NDArray[np.float64], blocks: int | None) -> NDArray[np
     -----
     1-Lipschitz in sup norm: the k-th largest of n values moves by no more than one of them does,
     and a mean by no more than one of its terms. Sums are rounded once, so that a mean is right to
-    two units in the last place however long its block is.
+    two units in the last place however long its block is, and monotone in the values bit for bit.
 
     Examples
     --------
@@ -281,5 +285,13 @@ def sorted_blocks(values: NDArray[np.float64], blocks: int | None) -> NDArray[np
     n = values.shape[-1]
     ends = list(itertools.pairwise(j * n // blocks for j in range(blocks + 1)))
     rows = ordered.reshape(-1, n).tolist()
-    means = [[math.fsum(row[start:stop]) / (stop - start) for start, stop in ends] for row in rows]
+    means = [[_mean_of_ordered(row[start:stop]) for start, stop in ends] for row in rows]
     return np.array(means).reshape(*values.shape[:-1], blocks)
+
+
+def _mean_of_ordered(values: list[float]) -> float:
+    """Of values from the largest to the smallest, none negative."""
+    if values[0] < _SUMS_OVERFLOW:
+        return math.fsum(values) / len(values)
+    # a power of two: where it rounds the smallest of the values, the sum does not see them
+    return math.fsum(value * 2.0**-64 for value in values) / len(values) * 2.0**64

@@ -11,6 +11,7 @@ from stablerank.nn.losses import (
 )
 from stablerank.nn.margins import margin_bounds
 from stablerank.nn.network import StableRankNetwork, chain_of_layers
+from stablerank.nn.spectral import gram_norm, spectral_norm_upper
 
 __all__ = [
     "Abs",
@@ -26,5 +27,7 @@ __all__ = [
     "Standardize",
     "TemperatureCrossEntropy",
     "chain_of_layers",
+    "gram_norm",
     "margin_bounds",
+    "spectral_norm_upper",
 ]

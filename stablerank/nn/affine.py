@@ -1,4 +1,4 @@
-"""Affine maps: their ℓ∞ constant (N1), their rounding (N5), and their boxes (N4)."""
+"""Affine maps: their constants in ℓ∞ and ℓ2 (N1, N2), their rounding (N5), and boxes (N4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from stablerank.stability import LINF, Bound, Space, StabilityError
+from stablerank.nn.spectral import spectral_norm_upper
+from stablerank.stability import L2, LINF, Bound, Space, StabilityError, root_sum_squares_up
 
 UNIT_ROUNDOFF = 2.0**-53
 UNDERFLOW = 1e-300
@@ -22,10 +23,14 @@ def row_norms_upper(weight: Tensor) -> NDArray[np.float64]:
     return np.array([_sum_up(row) for row in rows])
 
 
-def pairwise_norms_upper(weight: Tensor) -> NDArray[np.float64]:
-    """Upper bounds of ‖w_i − w_j‖₁ for all pairs of rows, shape (n_rows, n_rows)."""
+def pairwise_norms_upper(weight: Tensor, space: Space = LINF) -> NDArray[np.float64]:
+    """Upper bounds of ‖w_i − w_j‖₁ for all pairs of rows, shape (n_rows, n_rows).
+
+    That is for features in ℓ∞; for features in ℓ2 it is ‖w_i − w_j‖₂ (N3).
+    """
+    norm = _sum_up if space == LINF else root_sum_squares_up
     rows = weight.detach().double().cpu().numpy()
-    norms = np.array([[_sum_up(np.abs(a - b)) for b in rows] for a in rows])
+    norms = np.array([[norm(np.abs(a - b)) for b in rows] for a in rows])
     return norms * (1 + 8 * UNIT_ROUNDOFF)  # the differences are rounded
 
 
@@ -44,10 +49,13 @@ def _sum_up(values: NDArray[np.float64]) -> float:
 
 
 def linear_bound(layer: nn.Linear, source: Space) -> Bound:
-    """The ℓ∞ bound of an affine layer, from the weights that it applies."""
+    """The bound of an affine layer in ℓ∞ or in ℓ2, from the weights that it applies."""
+    name = parametrize.type_before_parametrizations(layer).__name__
+    if source == L2:
+        constant = spectral_norm_upper(layer.weight)
+        return Bound(L2, L2, constant, "N2: spectral norm, verified", name)
     require_linf(layer, source)
     constant = float(row_norms_upper(layer.weight).max(initial=0.0))
-    name = parametrize.type_before_parametrizations(layer).__name__
     return Bound(LINF, LINF, constant, "N1: largest ℓ1 norm of a row", name)
 
 

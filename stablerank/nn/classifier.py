@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import nn
+from torch import Tensor, nn
 
 from stablerank.nn.losses import (
     BoxCrossEntropy,
@@ -25,7 +25,7 @@ from stablerank.nn.margins import check_boxes, margin_bounds
 from stablerank.nn.network import StableRankNetwork, check_architecture
 from stablerank.nn.training import EpochProgress, LipschitzNet, OneCycle, TensorBatches
 from stablerank.progress import ProgressBar
-from stablerank.stability import LINF, Space, StabilityChain
+from stablerank.stability import LINF, Block, Space, StabilityChain
 
 _LOSSES = ("cross-entropy", "margin", "offset", "box")
 _SPREAD_TO_EPSILON = 0.05
@@ -200,7 +200,80 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         boxes: NDArray[np.float64] | None,
     ) -> None:
         self.classes_ = classes
+        network = self._network_settings(X)
+        self._train(X if boxes is None else boxes, encoded, StableRankNetwork, network)
+        self.network_ = self.net_.module_.cpu().folded()
+
+    def fit_behind(self, front: nn.Module, inputs: Tensor, y: Any) -> LipschitzClassifier:
+        """Train the network together with a module that makes its vectors.
+
+        The vectors are shifted and scaled as those are with which training begins. Afterwards the
+        network is that of the vectors of the trained module, which keeps its gradients.
+
+        Parameters
+        ----------
+        front : nn.Module
+            From a batch of inputs to vectors of shape (n, n_features); its parameters are trained
+            in place.
+        inputs : Tensor of shape (n_samples, …), of two axes or more than three
+            What it takes.
+        y : array-like of shape (n_samples,)
+            Labels.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For bad parameters and labels, and for the box loss, which needs boxes of the inputs.
+        KeyboardInterrupt
+            At Ctrl-C.
+
+        Notes
+        -----
+        Whatever is raised, the estimator is as it was before; the parameters of `front` are not.
+        """
+        before = self.__dict__.copy()
+        try:
+            self._check_parameters()
+            if self.loss == "box":
+                raise ValueError(
+                    'loss="box" needs a box of each input, and is not known behind a module that '
+                    'is trained: use "margin".'
+                )
+            self.classes_, encoded = check_classes(np.asarray(y))
+            with torch.no_grad():
+                parts = [front(part).double() for part in inputs.split(_BATCH_ROWS)]
+            vectors = torch.cat(parts).cpu().numpy()
+            self.n_features_in_ = vectors.shape[1]
+            network = self._network_settings(vectors)
+            self._train(inputs.numpy(), encoded, _Behind, {"front": front, **network})
+            self.network_ = self.net_.module_.network.cpu().folded()
+            front.cpu()
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        return self
+
+    def _network_settings(self, X: NDArray[np.float64]) -> dict[str, Any]:
         center, scale, gain = self._standardization(X)
+        return {
+            "n_features": X.shape[1],
+            "n_classes": len(self.classes_),
+            "hidden": tuple(self.hidden),
+            "layer": self.layer,
+            "activation": self.activation,
+            "center": center,
+            "scale": scale,
+            "gain": gain,
+        }
+
+    def _train(
+        self, X: NDArray[Any], encoded: NDArray[np.int64], module: Any, settings: dict[str, Any]
+    ) -> None:
         self.temperature_ = float(self.temperature)
         batch_size = self.batch_size or min(128, max(8, len(X) // 25))
         with (
@@ -208,17 +281,10 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
             ProgressBar("training", self.max_epochs) as progress,
         ):
             # the generator of the CPU, where all is drawn; torch.manual_seed seeds every device's
-            torch.default_generator.manual_seed(_seed(self.random_state))
+            torch.default_generator.manual_seed(seed_of(self.random_state))
             self.net_ = LipschitzNet(
-                StableRankNetwork,
-                module__n_features=X.shape[1],
-                module__n_classes=len(self.classes_),
-                module__hidden=tuple(self.hidden),
-                module__layer=self.layer,
-                module__activation=self.activation,
-                module__center=center,
-                module__scale=scale,
-                module__gain=gain,
+                module,
+                **{f"module__{name}": value for name, value in settings.items()},
                 **self._criterion(),
                 optimizer=self.optimizer,
                 lr=self.lr,
@@ -237,8 +303,7 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
                 device=self.device,
                 verbose=self.verbose,
             )
-            self.net_.fit(X if boxes is None else boxes, encoded)
-        self.network_ = self.net_.module_.cpu().folded()
+            self.net_.fit(X, encoded)
 
     def logits(self, X: Any) -> NDArray[np.float64]:
         """The network's outputs, shape (n_samples, n_classes), computed in float64."""
@@ -277,10 +342,15 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "network_")
         return self.network_.feature_stability(source)
 
-    def pairwise_constants(self) -> NDArray[np.float64]:
+    def block_stability(self, source: Space, blocks: Sequence[Block]) -> StabilityChain:
+        """The bounds from an adversary to the features, by blocks; see StableRankNetwork."""
+        check_is_fitted(self, "network_")
+        return self.network_.block_stability(source, blocks)
+
+    def pairwise_constants(self, source: Space = LINF) -> NDArray[np.float64]:
         """The constant of each difference of two logits in terms of the features."""
         check_is_fitted(self, "network_")
-        return self.network_.pairwise_constants()
+        return self.network_.pairwise_constants(source)
 
     def rounding(
         self, magnitude: NDArray[np.float64], error: NDArray[np.float64]
@@ -410,6 +480,28 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         check_architecture(self.hidden, self.layer, self.activation)
 
 
+class _Behind(nn.Module):
+    """A network and the module that makes its vectors, trained as one.
+
+    Losses ask for the head by the name that it has in a network alone.
+    """
+
+    def __init__(self, front: nn.Module, **network: Any) -> None:
+        super().__init__()
+        self.front = front
+        self.network = StableRankNetwork(**network)
+
+    @property
+    def head(self) -> nn.Module:
+        """That of the network."""
+        return self.network.head
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.network(self.front(inputs))
+        return logits
+
+
 def check_classes(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The classes in order, and the index of each sample's class.
 
@@ -437,7 +529,14 @@ def check_classes(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     return classes, encoded.astype(np.int64)
 
 
-def _seed(random_state: Any) -> int:
+def seed_of(random_state: Any) -> int:
+    """A seed for torch, drawn from what scikit-learn calls a random state.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31))
     try:

@@ -23,7 +23,7 @@ from stablerank.nn.affine import (
     require_linf,
     row_norms_upper,
 )
-from stablerank.stability import LINF, Bound, Space
+from stablerank.stability import L2, LINF, Bound, Space
 
 
 class RowsInL1Ball(nn.Module):
@@ -109,7 +109,10 @@ class LinfLinear(nn.Linear):
         parametrize.register_parametrization(self, "weight", RowsInL1Ball())
 
     def stability(self, source: Space = LINF) -> Bound:
-        """The largest ℓ1 norm of a row, computed from the weights and rounded up."""
+        """The largest ℓ1 norm of a row, computed from the weights and rounded up.
+
+        From ℓ2 to ℓ2 the spectral norm, which may be larger than 1.
+        """
         return linear_bound(self, source)
 
     def rounding(
@@ -313,11 +316,12 @@ class Standardize(nn.Module):
         return (x - self.center) * self.factor
 
     def stability(self, source: Space = LINF) -> Bound:
-        """The factor of each coordinate."""
-        require_linf(self, source)
+        """The factor of each coordinate, in ℓ∞ and in ℓ2."""
+        if source != L2:
+            require_linf(self, source)
         factors = self.factor.detach().double().cpu().numpy()
         return Bound.by_coordinate(
-            LINF, factors, "diagonal map", stage="standardize", coordinatewise=True
+            source, factors, "diagonal map", stage="standardize", coordinatewise=True
         )
 
     def rounding(

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_modules
 from torch.nn.utils import parametrize
 
 from stablerank.nn.activations import Abs, GroupSort, MaxMin
 from stablerank.nn.affine import linear_bound, linear_bounds, linear_rounding, pairwise_norms_upper
+from stablerank.nn.blocks import row_constants
 from stablerank.nn.linf import LinfDistance, LinfLinear, Standardize, draw_in_l1_ball
-from stablerank.stability import L2, LINF, Bound, Space, StabilityChain, StabilityError
+from stablerank.stability import L2, LINF, Block, Bound, Space, StabilityChain, StabilityError
 
 _GROUPS = {"maxmin": 2, "groupsort": 4, "abs": 1, "relu": 1}
 _LAYERS = ("linf", "linf-distance", "free")
@@ -115,23 +117,57 @@ class StableRankNetwork(nn.Module):
         return logits
 
     def stability(self, source: Space = LINF) -> StabilityChain:
-        """The bounds from the vectors to the logits in ℓ∞, a line a layer.
+        """The bounds from the vectors to the logits, a line a layer: in ℓ∞, or in ℓ2.
 
         Raises
         ------
         StabilityError
             If a layer has no `stability` and is none of the known ones.
         """
-        return self.feature_stability(source).then(layer_bound(self.head, LINF))
+        return self.feature_stability(source).then(layer_bound(self.head, source))
 
     def feature_stability(self, source: Space = LINF) -> StabilityChain:
         """The bounds from the vectors to the features before the head."""
         *features, _ = certified_layers(self)
         return chain_of_layers(nn.Sequential(*features), source)
 
-    def pairwise_constants(self) -> NDArray[np.float64]:
-        """‖w_i − w_j‖₁ of the head: z_i − z_j moves by that times the features (N3)."""
-        return pairwise_norms_upper(self.head.weight)
+    def block_stability(self, source: Space, blocks: Sequence[Block]) -> StabilityChain:
+        """The bounds from an adversary to the features in ℓ∞, by blocks of coordinates.
+
+        Parameters
+        ----------
+        source : Space
+            In which metric the adversary moves.
+        blocks : sequence of Block
+            How far the vectors move when the adversary moves by 1.
+
+        Returns
+        -------
+        StabilityChain
+            Standardization and the first layer in one line (`row_constants`), then a line a layer.
+
+        Raises
+        ------
+        StabilityError
+            If the first layer is not affine, or is the head.
+        """
+        layers = certified_layers(self)
+        first: Any = layers[1]
+        if len(layers) < 3 or _torch_layer(first) not in (nn.Linear, LinfLinear):
+            raise StabilityError("Blocks of coordinates need a first layer that is affine.")
+        weight = first.weight.detach().double().cpu().numpy()
+        scales = self.standardize.factor.detach().double().cpu().numpy()
+        rows = row_constants(weight, blocks, scales)
+        theorem = "N1: rows, in ℓ2 or ℓ∞ by blocks"
+        start = Bound.by_coordinate(source, rows, theorem, stage="points to first layer")
+        return StabilityChain(start, chain_of_layers(nn.Sequential(*layers[2:-1])))
+
+    def pairwise_constants(self, source: Space = LINF) -> NDArray[np.float64]:
+        """‖w_i − w_j‖₁ of the head: z_i − z_j moves by that times the features (N3).
+
+        For features that are measured in ℓ2 it is ‖w_i − w_j‖₂.
+        """
+        return pairwise_norms_upper(self.head.weight, source)
 
     def bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
         """A box that holds all logits computed from vectors of a box, by interval propagation.
@@ -299,14 +335,22 @@ def certified_layers(module: nn.Module) -> list[nn.Module]:
 
     A hook may make anything of a layer's input, output or weights, a statistic of the batch for
     one, and nobody would see it in the layer. The older normalisations of ``torch.nn.utils`` are
-    hooks: the weight that a layer shows is then that of its last forward pass.
+    hooks: the weight that a layer shows is then that of its last forward pass. Hooks of torch
+    itself, for all modules at once, are in none of them.
 
     Raises
     ------
     StabilityError
-        If a module has hooks or a replaced ``forward``, or is parametrized by weights that move
-        while it is in training mode, as with ``parametrizations.spectral_norm``.
+        If torch or a module has forward hooks or a module a replaced ``forward``, or is
+        parametrized by weights that move while it is in training mode, as with
+        ``parametrizations.spectral_norm``.
     """
+    # hooks of the backward pass may change gradients, and nothing that is certified
+    if torch_modules._global_forward_hooks or torch_modules._global_forward_pre_hooks:
+        raise StabilityError(
+            "torch has a global forward hook: what any layer computes is not what its class says. "
+            "Remove it; torch.nn.modules.module.register_module_forward_hook returned its handle."
+        )
     for name, part in module.named_modules():
         where = f"{name}: {type(part).__name__}" if name else type(part).__name__
         if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):

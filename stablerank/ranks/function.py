@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stablerank.ranks.contours import Contour, bar_lengths, check_contour
 from stablerank.ranks.stable_rank import check_exponent, stable_ranks
+from stablerank.ranks.step_function import StepFunction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,39 +69,58 @@ class StableRankFunction:
         f, g = _pad(self.jumps, other.jumps)
         return float(np.abs(f - g).max(initial=0.0))
 
-    def lq_distance(self, other: StableRankFunction, q: float = 1.0) -> float:
+    def lq_distance(self, other: StableRankFunction | StepFunction, q: float = 1.0) -> float:
         """``(∫ |f − g|^q dt)^{1/q}``; the largest difference of values for q = ∞.
 
         Parameters
         ----------
-        other : StableRankFunction
-            The g.
+        other : StableRankFunction or StepFunction
+            The g; for example the mean of many.
         q : float, default=1.0
             Exponent, 1 <= q <= inf.
         """
-        check_exponent(q, "q")
-        ends = np.unique(np.concatenate([[0.0], self.jumps, other.jumps]))
-        heights = np.abs(self(ends[:-1]) - other(ends[:-1])).astype(np.float64)
-        if q == math.inf or heights.max(initial=0.0) == 0.0:
-            return float(heights.max(initial=0.0))
-        largest = heights.max()
-        return float(largest * ((heights / largest) ** q @ np.diff(ends)) ** (1 / q))
+        g = other.to_steps() if isinstance(other, StableRankFunction) else other
+        return self.to_steps().lq_distance(g, q)
+
+    def to_steps(self) -> StepFunction:
+        """The same function, as one whose values may be any numbers.
+
+        Examples
+        --------
+        >>> StableRankFunction([5, 3, 3]).to_steps()
+        StepFunction([0.0, 3.0, 5.0], [3.0, 1.0, 0.0])
+        """
+        ends, counts = np.unique(self.jumps, return_counts=True)
+        at_or_after = counts[::-1].cumsum()[::-1]
+        return StepFunction(np.append(0.0, ends), np.append(at_or_after, 0))
+
+    @classmethod
+    def from_steps(cls, steps: StepFunction) -> StableRankFunction:
+        """The inverse of :meth:`to_steps`.
+
+        Raises
+        ------
+        ValueError
+            If the function does not fall by whole numbers, ending at 0.
+
+        Examples
+        --------
+        >>> StableRankFunction.from_steps(StepFunction([0, 3, 5], [3, 1, 0]))
+        StableRankFunction([5.0, 3.0, 3.0])
+        """
+        falls = -np.diff(steps.values)
+        # whole differences of huge numbers need not be those of whole numbers
+        whole = (steps.values == np.floor(steps.values)).all() and steps.values[0] < 2**53
+        if not whole or (falls < 0).any() or steps.values[-1] != 0:
+            raise ValueError(
+                f"{steps!r} is no stable rank: expected whole numbers that do not increase and end "
+                f"with 0."
+            )
+        return cls(np.repeat(steps.starts[1:], falls.astype(np.int64))[::-1])
 
     def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
         """Draw the step function and return the axes; `style` goes to ``Axes.step``."""
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            _, ax = plt.subplots()
-        ends = np.concatenate([[0.0], self.jumps[::-1]])
-        heights = np.concatenate([np.arange(len(self.jumps), 0, -1), [0]])
-        ax.step(
-            np.append(ends, ends[-1] * 1.1 + (ends[-1] == 0)),
-            np.append(heights, 0),
-            where="post",
-            **style,
-        )
-        ax.set_xlabel("t")
+        ax = self.to_steps().plot(ax, **style)
         ax.set_ylabel("stable rank")
         return ax
 

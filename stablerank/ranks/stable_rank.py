@@ -1,10 +1,10 @@
-"""Wasserstein stable ranks of persistence diagrams, by their jump points (facts R1 to R3)."""
+"""Wasserstein stable ranks of persistence diagrams, by their jump points (facts R1 to R3, D7)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -19,12 +19,18 @@ from stablerank.ranks.boxes import BarBoxes, bar_boxes, blocks, latest_bars, pad
 from stablerank.ranks.contours import UNIT_ROUNDOFF, Contour, StandardContour, check_contour
 from stablerank.stability import (
     BOTTLENECK,
+    L2,
+    LINF,
     ORDERED_DEATHS,
+    ORDERED_DEATHS_L2,
     Bound,
     Parallel,
     Space,
     StabilityError,
+    root_sum_squares_up,
 )
+
+ContourChoice: TypeAlias = Contour | Literal["standard"]
 
 
 def stable_ranks(lengths: Tensor, p: float, n_ranks: int, max_bars: int | None = None) -> Tensor:
@@ -104,8 +110,8 @@ class StableRank(TransformerMixin, BaseEstimator):
     p : float, default=inf
         Exponent of the algebraic Wasserstein distance, 1 <= p <= inf. ``inf`` gives the sorted
         lengths.
-    contour : "standard" or Contour, default="standard"
-        How the length of a bar is measured.
+    contour : "standard" or Contour, or dict of int to such, default="standard"
+        How the length of a bar is measured; a dict gives each homology dimension its own contour.
     n_ranks : int or dict of int to int, default=100
         Jump points for each homology dimension; a dict gives each dimension its own number.
     max_bars : int, optional
@@ -138,7 +144,7 @@ class StableRank(TransformerMixin, BaseEstimator):
     def __init__(
         self,
         p: float = math.inf,
-        contour: Contour | Literal["standard"] = "standard",
+        contour: ContourChoice | Mapping[int, ContourChoice] = "standard",
         n_ranks: int | Mapping[int, int] = 100,
         max_bars: int | None = None,
     ) -> None:
@@ -166,8 +172,9 @@ class StableRank(TransformerMixin, BaseEstimator):
             For bad parameters.
         """
         check_exponent(self.p)
-        check_contour(self.contour)
         batch = check_diagrams(X)
+        for dimension in batch.homology_dimensions:
+            contour_of(self.contour, dimension)
         self.homology_dimensions_ = batch.homology_dimensions
         self.n_ranks_ = check_counts("n_ranks", self.n_ranks, self.homology_dimensions_)
         if self.max_bars is not None and not _is_count(self.max_bars):
@@ -202,9 +209,9 @@ class StableRank(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_ranks_")
         batch = check_diagrams(X)
-        contour = check_contour(self.contour)
         vectors = []
         for dimension, n_ranks in self.n_ranks_.items():
+            contour = self._contour(dimension)
             if self.p == math.inf and type(contour) is StandardContour:
                 vectors.append(batch.padded_lengths(dimension, n_ranks))  # in order already
                 continue
@@ -231,10 +238,9 @@ class StableRank(TransformerMixin, BaseEstimator):
             What :meth:`transform` returns for the same diagrams.
         """
         check_is_fitted(self, "n_ranks_")
-        contour = check_contour(self.contour)
         vectors = []
         for dimension, n_ranks in self.n_ranks_.items():
-            lengths = contour.lengths(*bars[dimension])
+            lengths = self._contour(dimension).lengths(*bars[dimension])
             vectors.append(stable_ranks(lengths, self.p, n_ranks, self._tail(dimension)))
         return torch.cat(vectors, dim=-1)
 
@@ -246,11 +252,13 @@ class StableRank(TransformerMixin, BaseEstimator):
         source : Space
             A product, by homology dimension ("H0", "H1", …), of diagram metrics: ordered deaths,
             bottleneck, or Wasserstein W_p with ground norm ℓ_q; or one diagram metric for all.
+            Ordered deaths in ℓ2 may be among them.
 
         Returns
         -------
         Parallel
-            Joined into one ℓ∞ vector.
+            Joined into one ℓ∞ vector; into one ℓ2 vector if ordered deaths in ℓ2 are among the
+            metrics.
 
         Raises
         ------
@@ -259,9 +267,9 @@ class StableRank(TransformerMixin, BaseEstimator):
 
         Notes
         -----
-        K is the contour's constant, B = ``max_bars_``, and t_k = ‖(l_{k+1}, …, l_B)‖_p. By
-        Minkowski |t_k − t′_k| is at most the p-norm of the differences of sorted lengths
-        k+1, …, B, and sorting does not increase p-norms, so:
+        K is the constant of the dimension's contour, B = ``max_bars_``, and
+        t_k = ‖(l_{k+1}, …, l_B)‖_p. By Minkowski |t_k − t′_k| is at most the p-norm of the
+        differences of sorted lengths k+1, …, B, and sorting does not increase p-norms, so:
 
         - ordered deaths (H0 of alpha, Čech, Rips; births 0): each sorted length moves by at most K
           times their bound, t_k by (B−k)^{1/p} K (R3);
@@ -269,20 +277,35 @@ class StableRank(TransformerMixin, BaseEstimator):
           that long: (B−k)^{1/p} 2K (R3);
         - W_r with ground norm ℓ_q: |Δl| <= K (|Δb|+|Δd|) <= K 2^{1−1/q} ‖Δ‖_q, and a bar's
           distance to the diagonal is l/2^{1−1/q}; in p-norm over the matching this is
-          K 2^{1−1/q} W_r for r <= p (R2), and pays (B−k)^{1/p−1/r} for r > p.
+          K 2^{1−1/q} W_r for r <= p (R2), and pays (B−k)^{1/p−1/r} for r > p;
+        - ordered deaths in ℓ2 (D7): |Δt_k| is at most the p-norm of the B−k differences, and their
+          2-norm is at most K times that of the deaths: K (B−k)^{max(0, 1/p−1/2)}. All together
+          move by K if p = ∞, since the n longest are a part of the differences, and else by the
+          root of the sum of the squares of these constants, √min(n, B) K for p >= 2.
+
+        In ℓ2 a dimension with constants c_i of its coordinates moves by ‖c‖₂ at most, whatever its
+        metric, and several dimensions by the root of the sum of the squares of theirs. A diagonal
+        map with factors f_i >= 0 behind it (R6) moves one by max f times as much, and by ‖(f_i
+        c_i)‖₂: the smaller of the two counts, in each dimension (:class:`Block`).
         """
         check_is_fitted(self, "n_ranks_")
         check_exponent(self.p)
         branches = {}
-        for dimension, n_ranks in self.n_ranks_.items():
-            space = part_of(source, dimension, self)
-            factor, exponent, theorem = self._factor(space)
+        spaces = {dimension: part_of(source, dimension, self) for dimension in self.n_ranks_}
+        target = L2 if ORDERED_DEATHS_L2 in spaces.values() else LINF
+        for dimension, space in spaces.items():
+            n_ranks = self.n_ranks_[dimension]
+            factor, exponent, theorem = self._factor(space, dimension)
             left = np.maximum(self.max_bars_[dimension] - np.arange(n_ranks), 0)
             constants = _power_up(left, exponent) * np.where(left > 0, factor, 0.0)
             if self.p == math.inf:
                 constants = np.full(n_ranks, factor)
             stage = f"stable rank p={self.p:g}"
-            branches[f"H{dimension}"] = Bound.by_coordinate(space, constants, theorem, stage=stage)
+            each = tuple(constants.tolist())
+            largest = root_sum_squares_up(constants) if target == L2 else max(each)
+            if self.p == math.inf and space == ORDERED_DEATHS_L2:
+                largest = factor
+            branches[f"H{dimension}"] = Bound(space, target, largest, theorem, stage, each)
         return Parallel(branches, joined=True)
 
     def bounds(self, ball: DiagramBall) -> tuple[Tensor, Tensor]:
@@ -322,10 +345,10 @@ class StableRank(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_ranks_")
         check_exponent(self.p)
-        contour = check_contour(self.contour)
         parts = []
         for dimension, n_ranks in self.n_ranks_.items():
             ball.diagrams.n_bars(dimension)  # names a dimension that is missing
+            contour = self._contour(dimension)
             ends = torch.empty((2, len(ball), n_ranks), dtype=torch.float64)
             kept = n_ranks if self.p == math.inf else self.max_bars_[dimension]
             # the lengths of other contours may fall with the death by a last place
@@ -384,9 +407,9 @@ class StableRank(TransformerMixin, BaseEstimator):
         if not 0 <= relative <= 0.1:
             raise ValueError(f"relative={relative!r}: expected an error between 0 and 0.1.")
         batch = check_diagrams(X)
-        contour = check_contour(self.contour)
         worst = np.zeros(len(batch))
         for dimension in self.n_ranks_:
+            contour = self._contour(dimension)
             # what is computed for nearby diagrams is off by `relative`, and so is what is given
             largest = (largest_values(batch, dimension) + reach) * (1 + 4 * relative)
             each = 2 * contour.constant * relative * largest + contour.rounding(largest)
@@ -404,11 +427,19 @@ class StableRank(TransformerMixin, BaseEstimator):
         names = [f"H{d}_rank{k}" for d, n_ranks in self.n_ranks_.items() for k in range(n_ranks)]
         return np.array(names, dtype=object)
 
-    def _factor(self, space: Space) -> tuple[float, float, str]:
-        constant = check_contour(self.contour).constant
+    def _contour(self, dimension: int) -> Contour:
+        """How bars of one homology dimension are measured."""
+        return contour_of(self.contour, dimension)
+
+    def _factor(self, space: Space, dimension: int) -> tuple[float, float, str]:
+        constant = self._contour(dimension).constant
         inverse = 1 / self.p
         if space == ORDERED_DEATHS:
             return constant, inverse, "R3: sorted lengths follow ordered deaths"
+        if space == ORDERED_DEATHS_L2:
+            # never exactly 0 when p is below 2, so that the power is rounded up
+            paid = max(inverse - 0.5, 5e-324) if self.p < 2 else 0.0
+            return constant, paid, "D7: sorting does not increase ℓ2 distances"
         if space == BOTTLENECK:
             return 2 * constant, inverse, "R3: a length has two ends"
         if space.kind == "diagram" and space.p is not None and space.q is not None:
@@ -435,6 +466,24 @@ def check_exponent(p: Any, name: str = "p") -> None:
     real = isinstance(p, (int, float, np.integer, np.floating)) and not isinstance(p, bool)
     if not real or not p >= 1:
         raise ValueError(f"{name}={p!r} is not the exponent of a norm: expected 1 <= p <= inf.")
+
+
+def contour_of(contour: Any, dimension: int) -> Contour:
+    """The contour of one homology dimension, from a contour for all or a dict.
+
+    Raises
+    ------
+    ValueError
+        If a dict has none for the dimension, and for what is no contour.
+    """
+    if isinstance(contour, Mapping):
+        if dimension not in contour:
+            raise ValueError(
+                f"contour has entries for {list(contour)}, none for H{dimension}: give every "
+                f"homology dimension of the diagrams one."
+            )
+        contour = contour[dimension]
+    return check_contour(contour)
 
 
 def check_counts(name: str, value: Any, dimensions: tuple[int, ...]) -> dict[int, int]:

@@ -285,11 +285,13 @@ MISSING: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "stages": (
         lambda: make_pipeline(StableRank(), LipschitzClassifier()),
-        "need a filtration and a vectorizer before LipschitzClassifier, found StableRank. Use",
+        "need a filtration and a vectorizer before LipschitzClassifier, or a DistanceField or "
+        "SortedNeighbourDistances, found StableRank. Use",
     ),
     "a single thing": (
         lambda: KNeighborsClassifier(),
-        "need a filtration and a vectorizer before KNeighborsClassifier, found nothing. Use",
+        "need a filtration and a vectorizer before KNeighborsClassifier, or a DistanceField or "
+        "SortedNeighbourDistances, found nothing. Use",
     ),
     "weights": (
         lambda: make_pipeline(

@@ -150,7 +150,7 @@ def rows_by_one_step_of_power_iteration(patch: Patch) -> None:
 
 
 def pairs_of_rows_by_their_l2_norm(patch: Patch) -> None:
-    def broken(weight: torch.Tensor) -> NDArray[np.float64]:
+    def broken(weight: torch.Tensor, *_: Any) -> NDArray[np.float64]:
         rows = weight.detach().numpy()
         return np.linalg.norm(rows[:, None] - rows[None], axis=2) / 2
 

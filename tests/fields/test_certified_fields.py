@@ -86,6 +86,19 @@ def test_certificates_hold_against_search(trained: Any, threat: str) -> None:
     assert search(model, X, claims, 10 * claims.radius + 0.5).any()
 
 
+@pytest.mark.parametrize("threat", ["points", "deletion"])
+def test_numbers_of_points_hold_against_search(trained: Any, threat: str) -> None:
+    name, model = trained
+    if name in ("neighbours", "union"):
+        return  # refused, see below
+    X, _ = rings(3, 12)
+    claims = model.certify(X, threat=threat)
+    # a single new point is nearer to its vertex than all others, and the raw model looks there
+    assert (claims.radius > 0).any() == ((name, threat) != ("raw", "points"))
+    assert not search(model, X, claims, claims.radius).any()
+    assert search(model, X, claims, 12).any()
+
+
 def test_every_method_gives_certificates(trained: Any) -> None:
     _, model = trained
     X, _ = rings(3, 10)
@@ -111,9 +124,13 @@ def test_hausdorff_radii_of_nearest_distances() -> None:
 def test_threats_without_a_constant_are_refused(trained: Any) -> None:
     name, model = trained
     X, _ = rings(3, 2)
-    for threat in ("hausdorff", "deletion", "points", "sup"):
+    for threat in ("hausdorff", "sup"):
         with pytest.raises(StabilityError):
             model.certify(X, threat=threat)
+    for threat in ("deletion", "points"):
+        if name in ("neighbours", "union"):
+            with pytest.raises(StabilityError, match="knows no bound for points that are added"):
+                model.certify(X, threat=threat)
     diagrams = DiagramBatch.from_diagrams([{1: np.array([[0.0, 1.0]])}])
     if name != "union":
         with pytest.raises(StabilityError, match="not from diagram"):

@@ -444,3 +444,31 @@ def test_a_hook_anywhere_in_a_network_is_refused(part: str) -> None:
             ask()
     handle.remove()
     assert network.stability().constant <= 1
+
+
+@pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook"])
+def test_a_hook_of_all_modules_is_refused(kind: str) -> None:
+    """Such a hook is in no module: the margin of the layers alone was certified."""
+    network = StableRankNetwork(4, 2, hidden=(8,)).folded()
+    box = torch.zeros(1, 4, dtype=torch.float64)
+    before = network(box)
+    register = getattr(torch.nn.modules.module, f"register_module_{kind}")
+    hook = _shifted if kind == "forward_hook" else lambda layer, inputs: (inputs[0] - 5,)
+    handle = register(hook)
+    try:
+        assert (network(box) != before).any()  # it does change what is predicted
+        for ask in (
+            network.stability,
+            lambda: network.rounding(np.ones(1), np.zeros(1)),
+            lambda: network.bounds(box, box),
+            lambda: margin_bounds(network, box, box, [0]),
+        ):
+            with pytest.raises(StabilityError, match="global forward hook"):
+                ask()
+    finally:
+        handle.remove()
+    assert network.stability().constant <= 1
+
+
+def _shifted(layer: nn.Module, inputs: Any, outputs: Tensor) -> Tensor:
+    return outputs - 5

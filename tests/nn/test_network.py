@@ -316,7 +316,7 @@ def test_known_layers_of_torch_know_no_constant_between_points() -> None:
     with pytest.raises(StabilityError, match="ReLU has no proven Lipschitz constant from points"):
         layer_bound(nn.ReLU(), HAUSDORFF)
     with pytest.raises(StabilityError, match="Linear knows its constant from vector"):
-        layer_bound(nn.Linear(2, 2), L2)
+        layer_bound(nn.Linear(2, 2), HAUSDORFF)
     assert layer_bound(nn.ReLU(), L2).constant == 1.0
     magnitude, error = layer_rounding(nn.ReLU(), np.array([4.0]), np.array([2.0]))
     assert (magnitude.item(), error.item()) == (4.0, 2.0)
@@ -465,4 +465,5 @@ def test_standardizing_is_where_the_chain_starts() -> None:
     network = StableRankNetwork(2, 2, (), scale=[0.5, 4.0])
     assert isinstance(network.standardize, Standardize)
     with pytest.raises(StabilityError, match="Standardize knows its constant from"):
-        network.stability(L2)
+        network.stability(HAUSDORFF)
+    assert network.stability(L2).source == L2

@@ -27,6 +27,7 @@ from stablerank.ranks import (
     HalfLengths,
     Landscapes,
     PersistenceImages,
+    PersLaySums,
     StableRank,
     StandardContour,
     Windows,
@@ -70,6 +71,12 @@ SUMS: dict[str, Any] = {
     "persistence images": PersistenceImages(tau=0.5, pixels=PIXELS),
     "persistence images, tau=0.02": PersistenceImages(tau=0.02, pixels=PIXELS),
     "persistence images on quantiles": PersistenceImages(n_pixels=5),
+    "PersLay triangles": PersLaySums("triangle", tau=0.5, functions=POSITIONS),
+    "PersLay gaussians": PersLaySums("gaussian", tau=0.05, functions=PIXELS),
+    "PersLay hats": PersLaySums("hat", tau=0.5, functions=PIXELS),
+    "PersLay hats, tau=0.02": PersLaySums("hat", tau=0.02, functions=PIXELS),
+    "PersLay lines": PersLaySums("line", tau=0.5, functions=[[1, -2, 0.5], [0, 1, -1], [-1, 1, 0]]),
+    "PersLay on quantiles": PersLaySums(n_functions=5),
 }
 ALL = {**VECTORIZERS, **SUMS}
 MIXTURES = [vectorizer for name, vectorizer in VECTORIZERS.items() if "mixture" in name]
@@ -306,13 +313,19 @@ def births_above_one(ball: DiagramBall, dimension: int, clouds: slice, *_: Any) 
 
 
 BROKEN = [nothing_vanishes, half_the_reach, births_above_one, ordered_deaths_for_all]
+SIGNED = ["PersLay hats", "PersLay lines"]
 ORDERS = ["ranks p=1", "ranks p=inf", "half lengths", "landscapes", "windows"]
 
 
 @pytest.mark.parametrize(
     ("vectorizer", "broken"),
-    # bars up to 2 tau do not count in an image, so there it matters less how many may appear
-    [*itertools.product(ORDERS, BROKEN), *(("persistence images", b) for b in BROKEN[:3])],
+    # bars up to 2 tau do not count in a sum, so there it matters less how many may appear
+    [
+        *itertools.product(ORDERS, BROKEN),
+        *itertools.product(["persistence images", "PersLay triangles"], BROKEN[:3]),
+        # and of what vanishes, at most its negative part counts
+        *itertools.product(["PersLay gaussians", *SIGNED], BROKEN[1:3]),
+    ],
 )
 def test_the_law_can_fail(
     vectorizer: str, broken: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, seed: int
@@ -381,7 +394,7 @@ def test_boxes_of_reach_zero_are_points(vectorizer: Any, seed: int) -> None:
     vectorizer.fit(ball.diagrams)
     lower, upper = ends(vectorizer, ball)
     vectors = vectorizer.transform(ball.diagrams)
-    exact = not isinstance(vectorizer, (StableRank, PersistenceImages)) or (
+    exact = not isinstance(vectorizer, (StableRank, sums.BarSums)) or (
         isinstance(vectorizer, StableRank)
         and vectorizer.p == INF
         and vectorizer.contour == "standard"
