@@ -25,6 +25,7 @@ from stablerank import (
     certify,
     stages,
 )
+from stablerank.attack.displacement import pull_back
 from stablerank.certify import HashedVotes, counts
 from stablerank.certify.votes import hash_points
 from stablerank.diagrams import (
@@ -44,7 +45,7 @@ from stablerank.ranks import (
     StepShiftContour,
 )
 from stablerank.ranks.contours import Contour, StandardContour
-from stablerank.stability import Bound, Parallel, conversion
+from stablerank.stability import PER_POINT, Bound, Parallel, conversion
 
 Cloud = NDArray[np.float64]
 MakeTwins = Callable[..., Any]
@@ -370,3 +371,89 @@ def test_a_live_batch_statistic_certifies_what_is_wrong(
     claims = certify(honest.pipeline, both, threat="bottleneck")
     assert claims.radius[0] > 0
     assert claims.prediction[0] != honest.pipeline.predict(X)[0]
+
+
+# Rounding: among many twins at a distance that is not above ε, in exact arithmetic, some compute to
+# a last place beyond what exact ones can be.
+
+
+N_PAIRS, EPSILON = 4000, 1e-6
+
+
+def moved_apart(X: list[Cloud], along: Any) -> list[Cloud]:
+    """Both points of each pair by ε, no more, in opposite directions."""
+    return [
+        pull_back(cloud, cloud + EPSILON * np.array([u, -u]), EPSILON, 2)
+        for cloud, u in zip(X, map(along, X), strict=True)
+    ]
+
+
+def from_the_other(cloud: Cloud) -> NDArray[np.float64]:
+    way = cloud[0] - cloud[1]
+    return np.asarray(way / np.linalg.norm(way))
+
+
+SHEAR = np.array([[2.0, 1.1], [0.3, 0.7]])
+
+
+def stretched_most(cloud: Cloud) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.svd(SHEAR)[2][0])
+
+
+def outside(stage: Any, along: Any, *, turned: bool = False) -> int:
+    """How many computed values of twins are above what the box says."""
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(2, 2)) for _ in range(N_PAIRS)]
+    if turned:  # the images of both lie on the line that is stretched most
+        X = [np.outer([1.0, -1.0], rng.uniform(0.5, 1) * along(cloud)) for cloud in X]
+        X = [cloud + rng.normal(size=2) for cloud in X]
+    twins = moved_apart(X, along)
+    stage.fit(X)
+    if isinstance(stage, CloudVectorizer):
+        upper, found = stage.bounds(X, EPSILON, source=PER_POINT)[1].numpy(), stage.transform(twins)
+        return int((found > upper).sum())
+    ball = stage.bounds(X, EPSILON)
+    upper = ball.diagrams.padded(0)[:, 0, 1] + ball.reach[0]
+    return int((stage.transform(twins).padded(0)[:, 0, 1] > upper).sum())
+
+
+def no_rounding(kind: Any) -> Callable[[Patch], None]:
+    name = "_relative_rounding" if issubclass(kind, CloudVectorizer) else "relative_rounding"
+    return lambda patch: patch.setattr(kind, name, lambda self: 0.0)
+
+
+def images_without_rounding(patch: Patch) -> None:
+    no_rounding(AlphaPersistence)(patch)
+    patch.setattr(anisotropic, "_gamma", lambda matrix: 0.0)
+
+
+ROUNDING: dict[str, tuple[Any, Any, Callable[[Patch], None], dict[str, bool]]] = {
+    "alpha": (AlphaPersistence((0,)), from_the_other, no_rounding(AlphaPersistence), {}),
+    "Rips": (RipsPersistence((0,)), from_the_other, no_rounding(RipsPersistence), {}),
+    "images": (
+        AnisotropicPersistence(AlphaPersistence((0,)), SHEAR),
+        stretched_most,
+        images_without_rounding,
+        {"turned": True},
+    ),
+    "neighbours": (
+        SortedNeighbourDistances(blocks=1),
+        from_the_other,
+        no_rounding(SortedNeighbourDistances),
+        {},
+    ),
+    "distances": (
+        DistanceField(resolution=2, box=([0.0, 0.0], [9.0, 9.0])),
+        lambda cloud: cloud[0] / np.linalg.norm(cloud[0]),  # where the first is nearest to 0
+        no_rounding(DistanceField),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROUNDING)
+def test_boxes_that_are_not_rounded_outward_are_found(name: str, monkeypatch: Patch) -> None:
+    stage, along, mutation, settings = ROUNDING[name]
+    assert outside(stage, along, **settings) == 0
+    mutation(monkeypatch)
+    assert outside(stage, along, **settings) > 0
