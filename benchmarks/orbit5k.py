@@ -197,7 +197,7 @@ def run(
     names: list[str],
     n_per_class: int = 1000,
     n_points: int = 1000,
-    n_attacked: int = 40,
+    n_attacked: int = 24,
     most_epochs: int = 1000,
 ) -> dict[str, dict[str, float]]:
     """Some models at one seed: data, split and training all follow from it."""
