@@ -36,7 +36,7 @@ def write(name: str, module: str, started: float, content: dict[str, Any]) -> Pa
     path = RESULTS / f"{name}.json"
     record = {
         "command": " ".join(["python -m", module, *sys.argv[1:]]),
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": commit(),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--", ":/stablerank")),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
@@ -47,6 +47,11 @@ def write(name: str, module: str, started: float, content: dict[str, Any]) -> Pa
     with write_atomically(path, text=True) as file:
         file.write(json.dumps(record, indent=1, default=_plain) + "\n")
     return path
+
+
+def commit() -> str:
+    """The commit that is checked out."""
+    return _git("rev-parse", "HEAD")
 
 
 def mean_and_std(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
