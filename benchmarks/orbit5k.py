@@ -139,6 +139,8 @@ def main() -> None:
         content = {
             "seeds": {name: sorted(int(s) for s in runs if name in runs[s]) for name in MODELS},
             "commits": commits,
+            "kept": "rows whose settings did not change, from runs at these commits; the wall time "
+            "is that of the last run alone",
             "models": MODELS,
             "epsilons": EPSILONS,
             "table": table,
