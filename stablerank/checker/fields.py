@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from stablerank.checker import grids
-from stablerank.checker.claims import ClaimError
+from stablerank.checker.claims import ClaimError, NotChecked
 from stablerank.checker.model_file import Stage
 from stablerank.checker.rounding import Array, U, inverse_root_up
 
@@ -57,6 +57,50 @@ def values(stage: Stage, cloud: Array) -> tuple[Array, float]:
     parts, error = make(stage, cloud, ks)
     largest = max(float(part.max()) for part in parts)
     return np.concatenate(parts), error + 4 * U * largest
+
+
+def changed(stage: Stage, cloud: Array, n_changes: int, threat: str) -> tuple[Array, Array, float]:
+    """Between what the vector stays when points are changed, and how far both ends are off (D5).
+
+    Raises
+    ------
+    NotChecked
+        For half distances between neighbours, of which a new point makes any.
+    ClaimError
+        If so few points are left that nothing bounds it.
+
+    Notes
+    -----
+    r changes shift the sorted distances from a vertex by at most r ranks; points that are only
+    deleted shift them to one side, and by no more ranks than there are points beyond the largest
+    k. Sorting and means over blocks of ranks keep lower ends below and upper ends above.
+    """
+    if stage.kind != "distance field":
+        raise NotChecked("threat", f"what changed points do to a {stage.kind!r} is not known here")
+    ks, grid, parameters = _numbers(stage), grids.read_grid(stage), stage.parameters
+    if len(cloud) < max(ks) or parameters["q"] not in (1, 2):
+        raise ClaimError("cloud", f"it has fewer points than {max(ks)}, or q is none of 1 and 2")
+    back = n_changes if threat == "points" else 0
+    on = n_changes if threat == "points" else min(n_changes, len(cloud) - max(ks))
+    ends: list[list[Array]] = [[], []]
+    for k in ks:
+        if parameters["kind"] == "measure":
+            windows, mass, q = [(0, max(k - back, 0)), (on, on + k)], k, parameters["q"]
+        else:
+            windows, mass, q = (
+                [(max(k - 1 - back, 0), max(k - back, 0)), (k - 1 + on, k + on)],
+                1,
+                2,
+            )
+        for own, field in zip(ends, grid.power_means(cloud, windows, mass, q), strict=True):
+            flat = field.ravel()
+            sort = parameters["values"] == "sorted"
+            own.append(_sorted_blocks(flat, parameters["blocks"]) if sort else flat)
+    lower, upper = (np.concatenate(own) for own in ends)
+    if not np.isfinite(upper).all():
+        raise ClaimError("radius", "so few points are left that nothing bounds their field")
+    n_averaged = max(ks) if parameters["kind"] == "measure" else 1
+    return lower, upper, grid.error(cloud, n_averaged) + 4 * U * float(upper.max())
 
 
 def fewest_points(stage: Stage) -> int:

@@ -68,6 +68,11 @@ class Input:
         reach = up(up(reach) + error)
         return np.maximum(0.0, down(values - reach)), up(values + reach)
 
+    def changed_field(self, stage: Stage, n_changes: int, threat: str) -> Box:
+        """The box of a field's vectors over all inputs in which so many points are changed."""
+        lower, upper, error = fields.changed(stage, self.item, n_changes, threat)
+        return np.maximum(0.0, down(lower - error)), up(upper + error)
+
     def after_changes(
         self, filtration: Stage | None, n_changes: int, threat: str
     ) -> dict[int, tuple[Diagram, float]]:

@@ -157,10 +157,13 @@ def _by_ball(subject: Subject, threat: str, route: str, count: int, top: int) ->
         return balls[id(filtration)]
 
     def no_field(stage: Stage) -> Box:
-        raise NotChecked("threat", f"what changed points do to a {stage.kind!r} is not known here")
+        raise NotChecked("threat", f"by constants {stage.kind!r} is not known for changed points")
 
     if route != "global":
-        boxes = subject.boxes(lambda f: {k: moved(*own) for k, own in ball(f).items()}, no_field)
+        boxes = subject.boxes(
+            lambda f: {k: moved(*own) for k, own in ball(f).items()},
+            lambda stage: subject.item.changed_field(stage, count, threat),
+        )
         return _check_boxes(subject, boxes, route, str(count), top)
     centre = subject.boxes(
         lambda f: {k: moved(own, 0.0) for k, (own, _) in ball(f).items()}, no_field

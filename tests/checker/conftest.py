@@ -183,7 +183,7 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[..., list[Array]], tuple[str, ..
     "field": (
         {"persistence": DistanceField([1, 3], kind="measure", resolution=5)},
         heaps,
-        POINTS,
+        (*POINTS, "deletion", "points"),
     ),
     "nearest points": (
         {
@@ -192,7 +192,7 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[..., list[Array]], tuple[str, ..
             )
         },
         heaps,
-        ("hausdorff", "per_coordinate", "deletion"),
+        ("hausdorff", "per_coordinate", "deletion", "points"),
     ),
     "neighbours": (
         {"persistence": SortedNeighbourDistances([1, 4], blocks=5)},

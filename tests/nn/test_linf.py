@@ -30,7 +30,7 @@ from stablerank.nn.affine import (
     row_norms_upper,
 )
 from stablerank.nn.linf import RowsInL1Ball
-from stablerank.stability import L2, LINF, StabilityError
+from stablerank.stability import BOTTLENECK, L2, LINF, StabilityError
 
 Layer = Any  # a module with `stability` and `rounding`
 N_IN, N_OUT = 12, 8
@@ -698,8 +698,9 @@ def test_reprs_name_sizes() -> None:
 def test_other_norms_are_refused(name: str) -> None:
     layer = MAKE[name]()
     kind = type(layer).__name__.removeprefix("Parametrized")
-    with pytest.raises(StabilityError, match=rf"{kind} knows its constant from .*linf.*, not from"):
-        layer.stability(L2) if hasattr(layer, "stability") else linear_bound(layer, L2)
+    other = L2 if name == "LinfDistance" else BOTTLENECK
+    with pytest.raises(StabilityError, match=rf"{kind} knows its constant.* from .*linf.*, not"):
+        layer.stability(other) if hasattr(layer, "stability") else linear_bound(layer, other)
 
 
 @pytest.mark.parametrize("name", ["LinfLinear", "LinfDistance", "Linear"])
