@@ -277,6 +277,11 @@ CASES = {
     "measure without persistence": Case(
         _pipeline(lambda: _field(k=[2, 6], kind="measure"), PER_POINT), MOVED_POINTS
     ),
+    "measure without persistence, changed points": Case(
+        _pipeline(lambda: _field(k=40, kind="measure", values="sorted", blocks=8), PER_POINT),
+        COUNTS,
+        n_points=120,
+    ),
     "neighbours": Case(
         _pipeline(lambda: (SortedNeighbourDistances([1, 3]),), PER_POINT), MOVED_POINTS
     ),

@@ -113,6 +113,26 @@ def moved_in(name: str, source: Space) -> Callable[[Generator], Twins | None]:
     return twins
 
 
+def changed_in(name: str, threat: Any) -> Callable[[Generator], Twins | None]:
+    """As :func:`changed`, for fields, which need no diagrams."""
+
+    def twins(rng: Generator) -> Twins | None:
+        scale, cloud = _scaled_cloud(rng)
+        field: Any = _field(name, PER_POINT, scale, cloud, rng).fit([cloud])
+        most = len(cloud) - field.fewest_points
+        if most < 1:
+            return None
+        count = int(rng.integers(1, min(most, 6) + 1))
+        try:
+            box = field.bounds_points([cloud], count, threat=threat)
+        except StabilityError:
+            return None
+        clouds = [_changed(cloud, count, threat, scale, rng) for _ in range(N_TWINS)]
+        return box, field.transform(clouds)
+
+    return twins
+
+
 CASES = {
     "alpha, hausdorff": moved("alpha", HAUSDORFF),
     "alpha, frobenius": moved("alpha", FROBENIUS),
@@ -140,7 +160,12 @@ FIELDS = {
     "neighbours, per point": moved_in("neighbours", PER_POINT),
     "neighbours, frobenius": moved_in("neighbours", FROBENIUS),
 }
-CASES |= FIELDS
+CASES |= FIELDS | {
+    "distances, points": changed_in("distance", "points"),
+    "distances, deletion": changed_in("distance", "deletion"),
+    "measure without persistence, points": changed_in("measure", "points"),
+    "measure without persistence, deletion": changed_in("measure", "deletion"),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -151,17 +176,21 @@ def test_no_vector_leaks(name: str, seed: int) -> None:
 # The law can fail.
 
 
-def _half(o: Any) -> Any:
-    return lambda *arguments: 0.5 * o(*arguments)
+def _one_neighbour_nearer(o: Any) -> Any:
+    return lambda cloud, most: np.array([0.0, *o(cloud, most)])[:most]
 
 
 def _one_rank_less(o: Any) -> Any:
     return lambda self, clouds, n_changes, threat: o(self, clouds, n_changes - 1, threat)
 
 
+def _one_change_less(o: Any) -> Any:
+    return lambda self, X, n_changes, *, threat: o(self, X, n_changes - 1, threat=threat)
+
+
 SPOILT = {
-    "alpha, deletion": (filtration_module, "deletion_distances", _half),
-    "Rips, deletion": (filtration_module, "deletion_distances", _half),
+    "alpha, deletion": (filtration_module, "deletion_distances", _one_neighbour_nearer),
+    "Rips, deletion": (filtration_module, "deletion_distances", _one_neighbour_nearer),
     "measure, points": (DistanceToMeasurePersistence, "_changed_fields", _one_rank_less),
     "measure, deletion": (DistanceToMeasurePersistence, "_changed_fields", _one_rank_less),
     "images under measure, points": (
@@ -169,6 +198,9 @@ SPOILT = {
         "_changed_fields",
         _one_rank_less,
     ),
+    "distances, points": (DistanceField, "bounds_points", _one_change_less),
+    "distances, deletion": (DistanceField, "bounds_points", _one_change_less),
+    "measure without persistence, points": (DistanceField, "bounds_points", _one_change_less),
 }
 
 
