@@ -60,7 +60,7 @@ class GeneratedBars:
 def has_generators(filtration: Any) -> bool:
     """Whether :func:`generated_bars` knows the filtration."""
     if isinstance(filtration, RipsPersistence):
-        return filtration.metric == "euclidean"
+        return filtration.metric == "euclidean" and filtration.max_edge_length is None
     return isinstance(filtration, AlphaPersistence)
 
 

@@ -115,6 +115,8 @@ def diagrams(stage: Stage, item: Array) -> dict[int, Diagram]:
         if item.ndim != stage.fitted["dimension_"] or len(periodic) != item.ndim:
             raise ClaimError("cloud", f"it has {item.ndim} axes, and the model's images others")
         return of_field(item, periodic, dimensions, 0.0, lowest=-math.inf)
+    if stage.kind == "rips" and stage.parameters.get("max_edge_length") is not None:
+        raise NotChecked("stage", "Rips persistence that is clipped is not known here")
     if item.ndim != 2:
         raise ClaimError("cloud", "it is no cloud of points, and no matrix")
     if stage.kind == "rips" and stage.parameters["metric"] == "precomputed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -57,6 +58,11 @@ class RipsPersistence(Filtration):
         zeros on its diagonal; the triangle inequality is not needed.
     n_jobs : int, optional
         Number of workers, as in joblib; None is 1, -1 is all cores.
+    max_edge_length : float, optional
+        T: births and deaths beyond are clipped to T, and bars that are born there are gone. Ripser
+        looks at no longer edge, which saves time and memory. Clipping moves no two diagrams
+        further apart, so all constants stay; leaving out the bars that die beyond T would make
+        them jump (D8).
 
     Attributes
     ----------
@@ -85,10 +91,12 @@ class RipsPersistence(Filtration):
         homology_dimensions: Sequence[int] = (0, 1),
         metric: Literal["euclidean", "precomputed"] = "euclidean",
         n_jobs: int | None = None,
+        max_edge_length: float | None = None,
     ) -> None:
         self.homology_dimensions = homology_dimensions
         self.metric = metric
         self.n_jobs = n_jobs
+        self.max_edge_length = max_edge_length
 
     def fit(self, X: Any, y: Any = None) -> RipsPersistence:
         """Check parameters and inputs, and remember the dimension of the space.
@@ -217,10 +225,26 @@ class RipsPersistence(Filtration):
         super()._check_parameters()
         if self.metric not in ("euclidean", "precomputed"):
             raise ValueError(f'metric={self.metric!r}: expected "euclidean" or "precomputed".')
+        longest = self.max_edge_length
+        real = isinstance(longest, (int, float, np.number)) and not isinstance(longest, bool)
+        if longest is not None and not (real and 0 < longest < np.inf):  # NaN fails this too
+            raise ValueError(
+                f"max_edge_length={longest!r}: expected a finite number above 0, or None."
+            )
 
     def _diagrams(
         self, clouds: Sequence[NDArray[np.float64]]
     ) -> DiagramBatch | list[dict[int, Diagram]]:
+        found = self._whole_diagrams(clouds)
+        if self.max_edge_length is None:
+            return found
+        longest = float(self.max_edge_length)
+        return [{k: np.minimum(bars, longest) for k, bars in own.items()} for own in found]
+
+    def _whole_diagrams(
+        self, clouds: Sequence[NDArray[np.float64]]
+    ) -> DiagramBatch | list[dict[int, Diagram]]:
+        """Before they are clipped; deaths beyond the longest edge may be infinite."""
         higher = [int(k) for k in self.homology_dimensions if k > 0]
         if self.metric == "precomputed":
             return [self._of_dissimilarities(matrix) for matrix in clouds]
@@ -234,7 +258,8 @@ class RipsPersistence(Filtration):
             diagrams = list(components)
         for diagram, cloud in zip(diagrams, clouds, strict=True):
             scale = power_of_two_scale(cloud)
-            diagram.update(_ripser(squareform(pdist(cloud * scale)), higher, scale))
+            distances = squareform(pdist(cloud * scale))
+            diagram.update(_ripser(distances, higher, scale, self._threshold(scale)))
         return diagrams
 
     def _of_dissimilarities(self, matrix: NDArray[np.float64]) -> dict[int, Diagram]:
@@ -247,17 +272,27 @@ class RipsPersistence(Filtration):
                 deaths = linkage(condensed, method="single")[:, 2]
                 diagram[0] = np.column_stack([np.zeros_like(deaths), deaths])
         higher = [int(k) for k in self.homology_dimensions if k > 0]
-        return diagram | _ripser(matrix, higher, 1.0)
+        return diagram | _ripser(matrix, higher, 1.0, self._threshold(1.0))
+
+    def _threshold(self, scale: float) -> float:
+        longest = math.inf if self.max_edge_length is None else float(self.max_edge_length)
+        return longest * scale
 
 
 def _ripser(
-    distances: NDArray[np.float64], dimensions: list[int], scale: float
+    distances: NDArray[np.float64], dimensions: list[int], scale: float, threshold: float
 ) -> dict[int, Diagram]:
-    """The bars of the flag complex in dimensions above 0, divided by `scale`."""
+    """The bars of the flag complex in dimensions above 0, divided by `scale`.
+
+    Those that are not over at the threshold die at infinity.
+    """
     if not dimensions or len(distances) == 1:
         return {k: np.empty((0, 2)) for k in dimensions}
     ripser = GudhiRips(
-        homology_dimensions=dimensions, input_type="full distance matrix", num_collapses=0
+        homology_dimensions=dimensions,
+        input_type="full distance matrix",
+        num_collapses=0,
+        threshold=threshold,
     )
     bars = ripser.fit_transform([distances])[0]
     return {k: b.reshape(-1, 2) / scale for k, b in zip(dimensions, bars, strict=True)}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 from sklearn.exceptions import NotFittedError
 
-from stablerank.diagrams import AlphaPersistence, RipsPersistence
+from stablerank.diagrams import AlphaPersistence, DiagramBatch, RipsPersistence
 from stablerank.diagrams.rips import check_dissimilarities
 from stablerank.stability import BOTTLENECK, HAUSDORFF, ORDERED_DEATHS, SUP, StabilityError
 
@@ -336,3 +336,44 @@ def test_bad_dissimilarities_are_refused(X: Any, kind: type[Exception], message:
 def test_other_metrics_are_refused() -> None:
     with pytest.raises(ValueError, match=re.escape("metric='cosine': expected \"euclidean\" or")):
         RipsPersistence(metric="cosine").fit([RECTANGLE])  # type: ignore[arg-type]
+
+
+# Clipping.
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "precomputed"])
+def test_a_largest_edge_clips_bars_and_leaves_none_out(metric: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    clouds = [rng.normal(size=(n, 2)) for n in (1, 12, 30)]
+    inputs: Any = clouds
+    if metric == "precomputed":
+        inputs = [
+            squareform(pdist(cloud)) if len(cloud) > 1 else np.zeros((1, 1)) for cloud in clouds
+        ]
+    whole = RipsPersistence(metric=metric).fit_transform(inputs)
+    for longest in (0.3, 0.8, 100.0):
+        clipped = RipsPersistence(metric=metric, max_edge_length=longest).fit_transform(inputs)
+        expected = DiagramBatch.from_diagrams(
+            [{k: np.minimum(bars, longest) for k, bars in own.items()} for own in whole]
+        )
+        assert clipped == expected
+    assert (expected.n_bars(1) == whole.n_bars(1)).all()
+
+
+def test_clipped_bars_keep_the_constants_and_balls(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cloud = rng.normal(size=(15, 2))
+    rips = RipsPersistence(max_edge_length=0.7).fit([cloud])
+    for size in (0.01, 0.1):
+        step = rng.normal(size=cloud.shape)
+        step *= size / np.linalg.norm(step, axis=1).max()
+        before, after = rips.transform([cloud, cloud + step])
+        ball = rips.bounds([cloud], size * (1 + 1e-12))
+        assert gudhi.hera.bottleneck_distance(before[1], after[1], 0.0) <= ball.reach[1][0]
+        assert gudhi.hera.bottleneck_distance(before[0], after[0], 0.0) <= ball.reach[0][0]
+
+
+@pytest.mark.parametrize("longest", [0, -1.0, np.nan, np.inf, "long", True])
+def test_a_bad_largest_edge_is_named(longest: Any) -> None:
+    with pytest.raises(ValueError, match=r"max_edge_length=.*finite number above 0"):
+        RipsPersistence(max_edge_length=longest).fit([[[0.0, 0.0]]])
