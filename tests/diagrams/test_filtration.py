@@ -80,7 +80,7 @@ def test_fit_returns_self_and_changes_no_parameter(case: tuple[Filtration, Cloud
 def test_constructors_only_store() -> None:
     dimensions, wrong = [0], "nonsense"
     alpha = AlphaPersistence(dimensions, 0, precision=wrong, engine=wrong)  # type: ignore[arg-type]
-    rips = RipsPersistence(dimensions, wrong, n_jobs=0)  # type: ignore[arg-type]
+    rips = RipsPersistence(dimensions, wrong, 0, wrong)  # type: ignore[arg-type]
     for model in (alpha, rips):
         assert model.homology_dimensions is dimensions
         assert set(map(str, model.get_params().values())) == {"[0]", "0", wrong}
