@@ -236,10 +236,8 @@ def _check_fitted_filtration(stage: Any, fitted: dict[str, Any]) -> None:
     expected = {"dimension_"}
     if isinstance(stage, DistanceToMeasurePersistence):
         expected = {"dimension_", "box_"}
-    if isinstance(stage, AnisotropicPersistence):
-        expected = {"dimension_", "image_filtration_"}
-    if isinstance(stage, LandmarkPersistence):
-        expected = {"dimension_", "landmark_filtration_"}
+    if isinstance(stage, (AnisotropicPersistence, LandmarkPersistence)):
+        expected = {"dimension_", "mapped_filtration_"}
     if set(fitted) != expected:
         raise ValueError(f"a filtration has {sorted(fitted)}: expected {sorted(expected)}")
     dimension = fitted["dimension_"]
@@ -250,11 +248,11 @@ def _check_fitted_filtration(stage: Any, fitted: dict[str, Any]) -> None:
         _check_corners(fitted["box_"], dimension)
     if isinstance(stage, AnisotropicPersistence):
         rows, columns = np.asarray(stage.matrix).shape
-        _check_inner_filtration(stage, fitted["image_filtration_"], rows)
+        _check_inner_filtration(stage, fitted["mapped_filtration_"], rows)
         if columns != dimension:
             raise ValueError("its dimension does not fit its matrix")
     if isinstance(stage, LandmarkPersistence):
-        _check_inner_filtration(stage, fitted["landmark_filtration_"], dimension)
+        _check_inner_filtration(stage, fitted["mapped_filtration_"], dimension)
 
 
 def _check_fitted_field(stage: Any, fitted: dict[str, Any]) -> None:

@@ -30,9 +30,11 @@ from stablerank.attack.generators import (
     take_rows,
 )
 from stablerank.attack.vectorizers import has_vector_gradients, vectors_with_gradients
-from stablerank.diagrams.anisotropic import AnisotropicPersistence, linear_image
+from stablerank.diagrams.anisotropic import AnisotropicPersistence
 from stablerank.diagrams.clouds import Cloud
 from stablerank.diagrams.landmarks import LandmarkPersistence
+from stablerank.diagrams.linear_maps import linear_image
+from stablerank.diagrams.mapped import MappedPersistence
 from stablerank.stages import LipschitzUnion, pipeline_stages
 
 
@@ -93,12 +95,12 @@ def bars_with_gradients(
     if isinstance(filtration, AnisotropicPersistence):
         columns = list(torch.from_numpy(filtration._matrix().T.copy()))
         images = linear_image(points, columns)
-        return bars_with_gradients(filtration.image_filtration_, images, offsets)
+        return bars_with_gradients(filtration.mapped_filtration_, images, offsets)
     if isinstance(filtration, LandmarkPersistence):
         rows = offsets[:-1, None] + np.array(filtration.indices, dtype=np.int64)
         ends = np.arange(len(offsets), dtype=np.int64) * rows.shape[1]
         landmarks = points[torch.from_numpy(rows.ravel())]
-        return bars_with_gradients(filtration.landmark_filtration_, landmarks, ends)
+        return bars_with_gradients(filtration.mapped_filtration_, landmarks, ends)
     if is_on_a_grid(filtration):
         return bars_on_a_grid(filtration, points, offsets, shapes)
     array = points.detach().numpy()
@@ -194,10 +196,8 @@ def _check_has(stage: Any, *names: str) -> None:
 
 
 def _check_filtration(filtration: Any) -> None:
-    if isinstance(filtration, AnisotropicPersistence):
-        return _check_filtration(filtration.image_filtration_)
-    if isinstance(filtration, LandmarkPersistence):
-        return _check_filtration(filtration.landmark_filtration_)
+    if isinstance(filtration, MappedPersistence):
+        return _check_filtration(filtration.mapped_filtration_)
     if not (has_generators(filtration) or is_on_a_grid(filtration)):
         raise TypeError(
             f"{type(filtration).__name__} gives no gradient: expected AlphaPersistence, "

@@ -35,7 +35,7 @@ def inner_of(stage: Stage) -> Stage:
     ClaimError
         If there is none.
     """
-    inner = stage.fitted.get("image_filtration_")
+    inner = stage.fitted.get("mapped_filtration_")
     if not isinstance(inner, Stage):
         raise ClaimError("stage", "there is no filtration behind its matrix")
     return inner

@@ -6,32 +6,20 @@ in each cloud anew, by farthest points or at random, are others after the slight
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
 
 from stablerank.diagrams.ball import DiagramBall
-from stablerank.diagrams.batch import Diagram, DiagramBatch
-from stablerank.diagrams.clouds import Cloud, check_clouds
-from stablerank.diagrams.cubical import CubicalPersistence
-from stablerank.diagrams.filtration import Filtration
-from stablerank.stability import (
-    FROBENIUS,
-    HAUSDORFF,
-    PER_POINT,
-    Bound,
-    Parallel,
-    Space,
-    StabilityError,
-)
+from stablerank.diagrams.batch import DiagramBatch
+from stablerank.diagrams.clouds import Cloud
+from stablerank.diagrams.mapped import MappedPersistence, bound_of
+from stablerank.stability import FROBENIUS, HAUSDORFF, PER_POINT, Parallel, Space, StabilityError
 
 
-class LandmarkPersistence(Filtration):
+class LandmarkPersistence(MappedPersistence):
     """Persistence diagrams of the points with the given indices, the same in every cloud.
 
     For clouds whose points have an identity, such as the markers of a body or the nodes of a mesh,
@@ -49,7 +37,7 @@ class LandmarkPersistence(Filtration):
     ----------
     dimension_ : int
         The dimension d of the space that was fitted.
-    landmark_filtration_ : Filtration
+    mapped_filtration_ : Filtration
         The clone of `filtration` that was fitted on the landmarks.
 
     Raises
@@ -87,83 +75,9 @@ class LandmarkPersistence(Filtration):
         self.indices = indices
 
     @property
-    def homology_dimensions(self) -> Sequence[int]:  # type: ignore[override]
-        """Those of the filtration."""
-        dimensions: Sequence[int] = self._inner().homology_dimensions
-        return dimensions
-
-    @property
-    def n_jobs(self) -> int | None:  # type: ignore[override]
-        """The workers of the filtration."""
-        workers: int | None = self._inner().n_jobs
-        return workers
-
-    @property
-    def lowest_value(self) -> float:  # type: ignore[override]
-        """Nothing of the filtration is born before."""
-        return float(self._inner().lowest_value)
-
-    @property
     def fewest_points(self) -> int:
         """So many that the last landmark is among them."""
         return max(self.indices) + 1
-
-    def fit(self, X: Any, y: Any = None) -> LandmarkPersistence:
-        """Check parameters and clouds, and fit a clone of the filtration on the landmarks.
-
-        Parameters
-        ----------
-        X : list of ndarray of shape (n_points, d), or ndarray of shape (n_clouds, n_points, d)
-            The clouds.
-        y : ignored
-
-        Returns
-        -------
-        self
-        """
-        self._check_parameters()
-        clouds = check_clouds(X)
-        fitted = clone(self.filtration).fit(self._landmarks(clouds))
-        self.dimension_, self.landmark_filtration_ = int(clouds[0].shape[1]), fitted
-        return self
-
-    def transform(self, X: Any) -> DiagramBatch:
-        """Compute the persistence diagrams of the landmarks.
-
-        Parameters
-        ----------
-        X : list of ndarray of shape (n_points, d), or ndarray of shape (n_clouds, n_points, d)
-            The clouds, in the dimension that was fitted.
-
-        Returns
-        -------
-        DiagramBatch
-            In the order of the clouds.
-
-        Raises
-        ------
-        ValueError
-            For bad clouds, with their index.
-        """
-        diagrams: DiagramBatch = self._fitted().transform(self.landmarks(X))
-        return diagrams
-
-    def landmarks(self, X: Any) -> list[Cloud]:
-        """The clouds that the filtration gets.
-
-        Parameters
-        ----------
-        X : list of ndarray of shape (n_points, d), or ndarray of shape (n_clouds, n_points, d)
-            The clouds, in the dimension that was fitted.
-
-        Returns
-        -------
-        list of ndarray of shape (n_landmarks, d), float64
-            In the order of the indices, bit for bit the points given.
-        """
-        check_is_fitted(self, "landmark_filtration_")
-        self._check_parameters()  # set_params may have changed them since fit
-        return self._landmarks(check_clouds(X, dimension=self.dimension_))
 
     def stability(self, source: Space = PER_POINT) -> Parallel:
         """Bounds from the points to the diagrams, one branch a homology dimension.
@@ -197,12 +111,11 @@ class LandmarkPersistence(Filtration):
             )
         inner = self._inner()
         bounds = inner.stability(self._inner_source(source))
-        return Parallel(
-            {
-                name: _of_landmarks(bound, source, type(inner).__name__)
-                for name, bound in bounds.branches.items()
-            }
-        )
+        changed = {}
+        for name, bound in bounds.branches.items():
+            stage = f"{bound.stage} of fixed landmarks"
+            changed[name] = bound_of(type(inner).__name__, bound, source=source, stage=stage)
+        return Parallel(changed)
 
     def ball(
         self,
@@ -271,15 +184,8 @@ class LandmarkPersistence(Filtration):
         -------
         ndarray of shape (n_clouds,), float64
         """
-        values: NDArray[np.float64] = self._fitted().largest_values(self.landmarks(X))
+        values: NDArray[np.float64] = self._fitted().largest_values(self.mapped(X))
         return values
-
-    def _inner(self) -> Any:
-        return self.__dict__.get("landmark_filtration_", self.filtration)
-
-    def _fitted(self) -> Any:
-        check_is_fitted(self, "landmark_filtration_")
-        return self.landmark_filtration_
 
     def _inner_source(self, source: Space) -> Space:
         """The metric in which the filtration is asked: per-point ε is Hausdorff ε of landmarks."""
@@ -291,7 +197,7 @@ class LandmarkPersistence(Filtration):
             return HAUSDORFF
         return PER_POINT
 
-    def _landmarks(self, clouds: Sequence[Cloud]) -> list[Cloud]:
+    def _map(self, clouds: Sequence[Cloud]) -> list[Cloud]:
         needed, rows = self.fewest_points, np.array(self.indices)
         for i, cloud in enumerate(clouds):
             if len(cloud) < needed:
@@ -301,20 +207,8 @@ class LandmarkPersistence(Filtration):
                 )
         return [cloud[rows] for cloud in clouds]
 
-    def _check_parameters(self) -> None:
-        filtration = self.filtration
+    def _check_map(self) -> None:
         indices: Any = self.indices
-        if not isinstance(filtration, Filtration):
-            raise TypeError(
-                f"filtration={filtration!r}: expected a filtration, such as AlphaPersistence()."
-            )
-        of_matrices = getattr(filtration, "metric", None) == "precomputed"
-        if isinstance(filtration, CubicalPersistence) or of_matrices:
-            raise TypeError(
-                f"filtration={filtration!r} takes images or matrices, which have no points to "
-                f"choose from: expected a filtration of clouds, such as AlphaPersistence()."
-            )
-        filtration._check_parameters()
         if isinstance(indices, str):
             raise ValueError(
                 f"indices={indices!r}: landmarks that are sampled in each cloud anew, by farthest "
@@ -329,20 +223,3 @@ class LandmarkPersistence(Filtration):
                 f"indices={indices!r}: expected a tuple of different integers >= 0, such as "
                 f"tuple(range(100)), or tuple(array.tolist()) of an array."
             )
-
-    def _check(self, X: Any, dimension: int | None) -> list[Cloud]:
-        clouds = check_clouds(X, dimension=dimension)
-        self._inner()._check(self._landmarks(clouds), None)
-        return clouds
-
-    def _diagrams(self, clouds: Sequence[Cloud]) -> DiagramBatch | list[dict[int, Diagram]]:
-        diagrams: DiagramBatch | list[dict[int, Diagram]] = self._inner()._diagrams(
-            self._landmarks(clouds)
-        )
-        return diagrams
-
-
-def _of_landmarks(bound: Any, source: Space, name: str) -> Bound:
-    if not isinstance(bound, Bound):
-        raise StabilityError(f"{name} has a chain of bounds where one was expected.")
-    return dataclasses.replace(bound, source=source, stage=f"{bound.stage} of fixed landmarks")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -30,14 +31,14 @@ class _StepContour(Contour):
                 raise ValueError(f"edges[{i}] is {edge!r}: expected finite edges that increase.")
 
     @property
+    @abstractmethod
     def _ends(self) -> tuple[float, ...]:
         """Where the slope changes, on the axis of births and deaths."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def _slopes(self) -> tuple[float, ...]:
         """The slopes below, between and above."""
-        raise NotImplementedError
 
     def lengths(self, births: Tensor, deaths: Tensor) -> Tensor:
         """The sum over all steps of the slope times the part of (b, d) that lies in it."""

@@ -40,7 +40,7 @@ from stablerank.certify.votes import HashedVotes
 from stablerank.checker import Verdict, check_files, model_file
 from stablerank.checker.file_format import diagram_rows, with_digest
 from stablerank.checker.threats import Space, read_threat
-from stablerank.diagrams.anisotropic import squeeze
+from stablerank.diagrams import squeeze
 from stablerank.ranks import Contour, PersistenceImages
 from stablerank.stage_files import plain_stage
 

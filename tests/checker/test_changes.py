@@ -23,7 +23,7 @@ from stablerank.checker.claims import ClaimError
 from stablerank.checker.diagrams import moved
 from stablerank.checker.inputs import Input, deletion_distance
 from stablerank.checker.votes import check_votes, parts_of
-from stablerank.diagrams.anisotropic import squeeze
+from stablerank.diagrams import squeeze
 from stablerank.diagrams.deletion import deletion_distances
 
 from .conftest import on_a_line, rings, stages_of

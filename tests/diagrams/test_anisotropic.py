@@ -28,8 +28,8 @@ from stablerank.diagrams import (
     RipsPersistence,
     squeeze,
 )
-from stablerank.diagrams.anisotropic import operator_norm
 from stablerank.diagrams.digests import filtration_digest
+from stablerank.diagrams.linear_maps import operator_norm
 from stablerank.nn import LipschitzClassifier
 from stablerank.ranks import StableRank
 from stablerank.stability import (
@@ -310,7 +310,7 @@ def test_clone_pickle_and_nested_parameters(seed: int) -> None:
     again = pickle.loads(pickle.dumps(seen))
     assert again.transform([cloud]) == seen.transform([cloud])
     fresh = clone(seen).set_params(filtration__homology_dimensions=(0,))
-    assert not hasattr(fresh, "image_filtration_")
+    assert not hasattr(fresh, "mapped_filtration_")
     assert fresh.fit_transform([cloud]).homology_dimensions == (0,)
     frozen = cloud.astype(np.float32)
     frozen.flags.writeable = False

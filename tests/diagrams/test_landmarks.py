@@ -135,7 +135,7 @@ def test_the_constant_is_attained_and_fails_when_halved() -> None:
 class FarthestLandmarks(LandmarkPersistence):
     """What is refused: from point 0 on, each landmark is the farthest from those before."""
 
-    def _landmarks(self, clouds: Any) -> list[Array]:
+    def _map(self, clouds: Any) -> list[Array]:
         chosen = []
         for cloud in clouds:
             rows = [0]
@@ -244,7 +244,7 @@ def test_clone_pickle_and_nested_parameters(seed: int) -> None:
     chosen = LandmarkPersistence(AlphaPersistence(), INDICES).fit([cloud])
     assert pickle.loads(pickle.dumps(chosen)).transform([cloud]) == chosen.transform([cloud])
     fresh = clone(chosen).set_params(filtration__homology_dimensions=(0,))
-    assert not hasattr(fresh, "landmark_filtration_")
+    assert not hasattr(fresh, "mapped_filtration_")
     assert fresh.fit_transform([cloud]).homology_dimensions == (0,)
     frozen = cloud.astype(np.float32)
     frozen.flags.writeable = False

@@ -373,6 +373,18 @@ def test_clipped_bars_keep_the_constants_and_balls(seed: int) -> None:
         assert gudhi.hera.bottleneck_distance(before[0], after[0], 0.0) <= ball.reach[0][0]
 
 
+def test_deleted_points_leave_clipped_bars_in_their_balls(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cloud = np.repeat(rng.normal(size=(12, 2)), 2, axis=0) + rng.normal(scale=0.01, size=(24, 2))
+    for longest in (0.5, 1.0):
+        rips = RipsPersistence(max_edge_length=longest).fit([cloud])
+        ball = rips.bounds_points([cloud], 1, threat="deletion")
+        for i in range(len(cloud)):
+            left = rips.transform([np.delete(cloud, i, axis=0)])[0]
+            distance = gudhi.hera.bottleneck_distance(ball.diagrams.diagram(0, 1), left[1], 0.0)
+            assert distance <= ball.reach[1][0] + 1e-12
+
+
 @pytest.mark.parametrize("longest", [0, -1.0, np.nan, np.inf, "long", True])
 def test_a_bad_largest_edge_is_named(longest: Any) -> None:
     with pytest.raises(ValueError, match=r"max_edge_length=.*finite number above 0"):
