@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import io
-import re
-import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
@@ -16,10 +13,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 from sklearn.pipeline import make_pipeline
 
-from benchmarks import digits, invariance, motions, outliers, outlines
+from benchmarks import digits, invariance, motions, outliers
 from benchmarks.directions import MaskedPersistence, Pixels, boxes, half_planes
 from benchmarks.gradients import _Differentiable, attacked_accuracy
 from benchmarks.record import markdown_table
@@ -267,31 +263,6 @@ def test_a_certificate_that_outliers_break_is_reported() -> None:
     assert outliers.kept(claims(3, 0), claims(0, 1), 4) == 0.0
     with pytest.raises(RuntimeError, match="3 outliers change a prediction"):
         outliers.kept(claims(3, 0), claims(0, 1), 3)
-
-
-def test_outlines_have_diameter_one(seed: int) -> None:
-    outline = np.random.default_rng(seed).normal(size=(50, 2)) * 1000 + 5
-    scaled = outlines.at_unit_diameter(outline)
-    assert pdist(scaled).max() == pytest.approx(1, rel=1e-12)
-    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-12)
-
-
-def test_other_outlines_are_refused_before_they_are_unpickled() -> None:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        member = tarfile.TarInfo(outlines.MEMBER)
-        member.size = 3
-        archive.addfile(member, io.BytesIO(b"abc"))
-    with pytest.raises(ValueError, match=re.escape("MPEG7.npz has sha256 ba7816bf")):
-        outlines.read_outlines(buffer.getvalue())
-
-
-def test_without_the_archive_the_benchmark_says_how_to_get_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["outlines", "--archive", "no such file"])
-    outlines.main()
-    assert "pip download fdasrsf==2.7.3 --no-deps" in capsys.readouterr().out
 
 
 # The whole, on data so small that it takes seconds.
