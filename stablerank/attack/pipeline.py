@@ -81,8 +81,9 @@ def attack(
     ----------
     pipeline : object with ``predict``
         Fitted, of this package or of others. If it has ``decision_function`` or ``predict_proba``
-        and ``classes_``, the search follows the margins. For threats against diagrams, steps that
-        compute diagrams are left out.
+        and ``classes_``, the search follows the margins; if it has ``differentiable_logits``, or is
+        made of stages that have gradients, those too (see :class:`ProjectedGradient`). For threats
+        against diagrams, steps that compute diagrams are left out.
     X : list of clouds, of dissimilarity matrices, or DiagramBatch
         As the threat has it.
     y : array-like of shape (n_clouds,)

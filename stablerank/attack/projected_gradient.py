@@ -47,7 +47,8 @@ class ProjectedGradient(Attack):
     -----
     For pipelines of a filtration (alpha, Rips, distance to measure, cubical), a vectorizer with
     ``from_bars`` and a classifier with ``network_``, of fields or distances between neighbours and
-    such a classifier, or unions of them; others raise TypeError.
+    such a classifier, or unions of them; and for any pipeline, of whatever kind, that has
+    ``differentiable_logits`` (``gradients.py`` says what it takes). Others raise TypeError.
     Threats that move points, and ``"sup"`` on images; under ``"hausdorff"`` it moves the points
     without adding or leaving out any.
 

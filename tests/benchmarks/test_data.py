@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 
 from benchmarks import digits, invariance, motions, outliers
 from benchmarks.directions import MaskedPersistence, Pixels, boxes, half_planes
-from benchmarks.gradients import _Differentiable, attacked_accuracy
+from benchmarks.gradients import attacked_accuracy
 from benchmarks.record import markdown_table
 from benchmarks.series import SeriesPersistence, SortedValues
 from stablerank import (
@@ -29,6 +29,7 @@ from stablerank import (
     StableRank,
     certify,
 )
+from stablerank.attack.gradients import DifferentiablePipeline
 from stablerank.fields import DistanceField, SortedNeighbourDistances
 from stablerank.stability import SUP
 
@@ -191,7 +192,7 @@ def test_logits_in_torch_are_those_of_the_pipeline(name: str, seed: int) -> None
     )
     offsets = np.cumsum([0, *(x.size if threat == "sup" else len(x) for x in X)])
     points.requires_grad_()
-    logits = _Differentiable(pipeline).logits(points, offsets, [x.shape for x in X])
+    logits = DifferentiablePipeline(pipeline).logits(points, offsets, [x.shape for x in X])
     np.testing.assert_allclose(
         logits.detach().numpy(), network.logits(stage.transform(X)), rtol=0, atol=1e-9
     )
@@ -200,7 +201,7 @@ def test_logits_in_torch_are_those_of_the_pipeline(name: str, seed: int) -> None
     direction = torch.from_numpy(rng.normal(size=tuple(points.shape)))
     h = 1e-7
     ahead, behind = (
-        _Differentiable(pipeline)
+        DifferentiablePipeline(pipeline)
         .logits(points.detach() + s * h * direction, offsets, [x.shape for x in X])[:, 0]
         .sum()
         for s in (1, -1)
