@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.comparison.task import Cloud, Split, Task
+from benchmarks.surrogates import fit_surrogate
 from stablerank import Certificates
 from stablerank.attack import Attack, CoordinateSearch, ProjectedGradient, RandomSearch
 from stablerank.nn.classifier import parameter_count
@@ -145,8 +146,6 @@ def moved_at_random(X: list[Cloud], epsilon: float, threat: str, seed: int) -> l
 def _methods(model: Any, split: Split, seed: int) -> list[Attack]:
     gradient = ProjectedGradient(steps=STEPS)
     if _way(model) == "transfer":
-        from benchmarks.surrogates import fit_surrogate
-
         some = split.X_train[:SURROGATE_CLOUDS]
         gradient = ProjectedGradient(steps=STEPS, surrogate=fit_surrogate(model, some, seed))
     searches: list[Attack] = [

@@ -115,7 +115,8 @@ def test_a_cloud_broken_within_its_certificate_ends_the_run(
 
             return Claims()
 
-    task = replace(SMALL, models={"boasting": lambda seed, quick: Boasting()}, epsilons=(0.5,))
+    task = replace(SMALL, models={"boasting": lambda seed, quick: Boasting()}, n_attacked=20)
+    task = replace(task, epsilons=(0.5,))
     with pytest.raises(RuntimeError, match="were broken within their certificate"):
         measure.measure(task, "boasting", 1, False)
 
