@@ -6,9 +6,11 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from stablerank.diagrams.batch import DiagramBatch, check_diagrams
 
@@ -68,6 +70,30 @@ class Vectorizer(TransformerMixin, BaseEstimator):
 
     @abstractmethod
     def _vectors(self, batch: DiagramBatch, dimension: int) -> NDArray[np.float64]: ...
+
+
+class DifferentiableVectorizer(Vectorizer):
+    """A vectorizer whose vectors have gradients, almost everywhere, in torch (`_from_bars`)."""
+
+    def from_bars(self, bars: dict[int, tuple[Tensor, Tensor]]) -> Tensor:
+        """Compute the vectors of padded bars, in torch.
+
+        Parameters
+        ----------
+        bars : dict of int to (Tensor, Tensor)
+            Births and deaths of every homology dimension, shape (n_clouds, n_bars) each, float64;
+            bars of length 0 pad.
+
+        Returns
+        -------
+        Tensor of shape (n_clouds, n_features), float64
+            Those of :meth:`transform` up to rounding, differentiable.
+        """
+        check_is_fitted(self, "fitted_")
+        return torch.cat([self._from_bars(*bars[k], k) for k in self.homology_dimensions_], dim=1)
+
+    @abstractmethod
+    def _from_bars(self, births: Tensor, deaths: Tensor, dimension: int) -> Tensor: ...
 
 
 def sample_grid(
