@@ -77,7 +77,7 @@ class SlicedWasserstein:
         even = np.linspace(places.min(axis=0), places.max(axis=0), n_even)
         ranks = np.arange(1, n_quantiles + 1) / (n_quantiles + 1)
         quantiles = np.quantile(places, ranks, axis=0)
-        self.edges_ = np.sort(np.concatenate([even, quantiles]).T, axis=1)
+        self.edges_ = np.ascontiguousarray(np.sort(np.concatenate([even, quantiles]), axis=0).T)
         return self
 
     def vectors(self, diagrams: DiagramBatch) -> NDArray[np.float64]:
