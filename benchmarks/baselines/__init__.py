@@ -3,6 +3,7 @@
 from benchmarks.baselines.atol import AtolVectors
 from benchmarks.baselines.betti import BettiCurves
 from benchmarks.baselines.diagram_svm import PersistenceFisherSVM, SlicedWassersteinSVM
+from benchmarks.baselines.flat import FlatClassifier
 from benchmarks.baselines.images import PersistenceImages
 from benchmarks.baselines.persistence_fisher import PersistenceFisher
 from benchmarks.baselines.sliced_wasserstein import SlicedWasserstein
@@ -13,6 +14,7 @@ from benchmarks.baselines.vectorizer import Vectorizer
 __all__ = [
     "AtolVectors",
     "BettiCurves",
+    "FlatClassifier",
     "Landscapes",
     "PersistenceFisher",
     "PersistenceFisherSVM",

@@ -16,7 +16,7 @@ from benchmarks.comparison.figures import accuracy_figure
 from benchmarks.comparison.runs import read_runs
 from benchmarks.comparison.tables import check_order, costs, headline
 from benchmarks.comparison.task import Task
-from benchmarks.record import RESULTS, markdown_table
+from benchmarks.record import RESULTS
 from stablerank.files import write_atomically
 
 REPORT = RESULTS / "report"
@@ -86,14 +86,7 @@ def _extra(name: str) -> tuple[str, str, str] | None:
     return name.capitalize(), intro, f"{picture}{table}<p><small>{made}</small></p>"
 
 
-def _shares(module: Any, content: dict[str, Any]) -> str:
-    columns = [key for key in next(iter(content["table"].values())) if key != "train"]
-    return markdown_table(content["table"], columns)
-
-
 _EXTRA: dict[str, Callable[[Any, dict[str, Any]], str]] = {
-    "digits": _shares,
-    "motions": _shares,
     "noise": lambda module, content: str(module.markdown(content)),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,20 +33,23 @@ _KERNELS = {
 }
 
 
-def unconstrained(filtration: Any = None) -> dict[str, Model]:
+def unconstrained(filtration: Any = None, only: Sequence[str] | None = None) -> dict[str, Model]:
     """Names in the order of the table; each from a seed, and whether little is enough.
 
     Parameters
     ----------
     filtration : Filtration, optional
         Where diagrams come from; alpha by default.
+    only : sequence of str, optional
+        Which ones; all by default.
     """
     vectors = {
         name: partial(_vectors, make, classifier, filtration)
         for name, (make, classifier) in _VECTORS.items()
     }
     kernels = {name: partial(_kernel, kind, filtration) for name, kind in _KERNELS.items()}
-    return {**vectors, **kernels}
+    models = {**vectors, **kernels}
+    return models if only is None else {name: models[name] for name in only}
 
 
 def _vectors(
