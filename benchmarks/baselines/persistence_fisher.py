@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from benchmarks.baselines.images import blocks_of_similar_size
@@ -24,7 +25,7 @@ from stablerank.diagrams.batch import DiagramBatch
 _SMALLEST = 1e-300  # so that no density is 0
 
 
-class PersistenceFisher:
+class PersistenceFisher(BaseEstimator):
     """Persistence Fisher distances of the diagrams of one homology dimension.
 
     Parameters
