@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,9 +21,10 @@ from stablerank.diagrams import AlphaPersistence
 class DiagramNetwork(CloudNetwork):
     """A network whose input is the longest bars of each homology dimension.
 
-    A bar is a row (birth, death, 1), both ends shifted and divided so that the kept bars of
-    training lie between 0 and 1 in each dimension. Where a cloud has fewer bars than are kept,
-    rows are 0. The dimensions stand one after the other, `n_bars` rows each.
+    A bar is a row (birth, death, 1), with both ends shifted and divided as a subclass learns from
+    the kept bars of training (`_shift_and_scale`), in each dimension by itself. Where a cloud has
+    fewer bars than are kept, rows are 0. The dimensions stand one after the other, `n_bars` rows
+    each.
 
     Attributes
     ----------
@@ -49,7 +51,11 @@ class DiagramNetwork(CloudNetwork):
         self.shift_, self.scale_ = {}, {}
         for k in self.homology_dimensions_:
             bars = diagrams.padded(k, self.n_bars)
-            self.shift_[k], self.scale_[k] = self._range(bars[bars[..., 0] < bars[..., 1]])
+            bars = bars[bars[..., 0] < bars[..., 1]]
+            shift, scale = (np.zeros(2), np.ones(2))
+            if len(bars):
+                shift, scale = self._shift_and_scale(bars)
+            self.shift_[k], self.scale_[k] = shift, np.where(scale > 0, scale, 1.0)
         return self._rows_of(diagrams)
 
     def _inputs(self, X: Any) -> Tensor:
@@ -76,15 +82,24 @@ class DiagramNetwork(CloudNetwork):
             blocks.append(torch.nn.functional.pad(rows, (0, 0, 0, missing)))
         return torch.cat(blocks, dim=1)
 
-    def _range(self, bars: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if len(bars) == 0:
-            return np.zeros(2), np.ones(2)
-        lowest = bars.min(axis=0)
-        spread = bars.max(axis=0) - lowest
-        return lowest, np.where(spread > 0, spread, 1.0)
+    @abstractmethod
+    def _shift_and_scale(
+        self, bars: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of births and deaths, shape (2,) each, from bars of shape (n_bars, 2)."""
 
 
-def filled(rows: Tensor) -> Tensor:
-    """Rows without those at the end that are padding for every cloud; one is left at least."""
-    width = int(rows[..., 2].detach().any(dim=0).sum())
-    return rows[:, : max(1, width)]
+def used_columns(rows: Tensor) -> Tensor:
+    """Which columns hold a bar of any cloud; the first in any case, so that there is one.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (n_clouds, n_columns, 3)
+
+    Returns
+    -------
+    Tensor of shape (n_columns,), bool
+    """
+    used = (rows[..., 2] > 0).any(dim=0)
+    used[0] = True
+    return used

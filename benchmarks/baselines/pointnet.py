@@ -144,8 +144,7 @@ class _PointNet(nn.Module):
             rows = _sampled(rows, self.n_sampled)
         there = rows[..., -1] > 0
         features = self.of_points(rows[there][:, :-1])  # without padding, for the batch norms
-        lowest = features.new_full((*there.shape, features.shape[1]), -torch.inf)
-        largest = lowest.masked_scatter(there[..., None], features).amax(dim=1)
+        largest = torch.segment_reduce(features, "max", lengths=there.sum(dim=1))
         logits: Tensor = self.of_clouds(largest)
         return logits
 
