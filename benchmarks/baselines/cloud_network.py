@@ -1,18 +1,18 @@
-"""What the neural baselines share: clouds in, skorch trains an unconstrained network, scores out."""
+"""What the neural baselines share: skorch trains an unconstrained network of clouds."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skorch import NeuralNetClassifier
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
+from skorch import NeuralNetClassifier
 from torch import Tensor, nn
 
 from benchmarks.baselines.vectorizer import check_count
@@ -47,6 +47,7 @@ class CloudNetwork(ClassifierMixin, BaseEstimator):
     batch_size: int | None
     weight_decay: float
     random_state: int | None
+    largest_batch: ClassVar[int] = 128  # where no `batch_size` is given
 
     def fit(self, X: Any, y: Any) -> CloudNetwork:
         """Train the network.
@@ -75,7 +76,8 @@ class CloudNetwork(ClassifierMixin, BaseEstimator):
         labels = np.asarray(y)
         if labels.shape != (len(inputs),):
             raise ValueError(
-                f"y has shape {labels.shape}, but X has {len(inputs)} clouds: expected a label each."
+                f"y has shape {labels.shape}, but X has {len(inputs)} clouds: expected a label a "
+                f"cloud."
             )
         self.classes_, encoded = check_classes(labels)
         # the generator of the CPU, where all is drawn; the others are left alone
@@ -88,7 +90,7 @@ class CloudNetwork(ClassifierMixin, BaseEstimator):
                 optimizer__weight_decay=self.weight_decay,
                 lr=self.lr,
                 max_epochs=self.max_epochs,
-                batch_size=_batch_size(self.batch_size, len(inputs)),
+                batch_size=self._batch_size(len(inputs)),
                 iterator_train=TensorBatches,
                 iterator_train__shuffle=True,
                 train_split=None,
@@ -135,6 +137,16 @@ class CloudNetwork(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "network_")
         return self._logits(self._inputs_with_gradients(points, offsets, shapes))
 
+    def _batch_size(self, n_clouds: int) -> int:
+        """As LipschitzClassifier's, and never such that a last batch of one cloud is left.
+
+        Batch normalisation knows no spread of a single one.
+        """
+        size = self.batch_size or min(self.largest_batch, max(8, n_clouds // 25))
+        while size < n_clouds and n_clouds % size == 1:
+            size += 1
+        return size
+
     def _logits(self, inputs: Tensor) -> Tensor:
         precision = next(self.network_.parameters()).dtype
         logits: Tensor = self.network_(inputs.to(precision))
@@ -171,14 +183,3 @@ class _Net(LipschitzNet):
 
     def infer(self, x: Tensor, **fit_params: Any) -> Any:
         return NeuralNetClassifier.infer(self, x, **fit_params)
-
-
-def _batch_size(given: int | None, n_clouds: int) -> int:
-    """As of LipschitzClassifier; never such that one cloud is left for the last batch.
-
-    Batch normalisation knows no spread of a single one.
-    """
-    size = given or min(128, max(8, n_clouds // 25))
-    while size < n_clouds and n_clouds % size == 1:
-        size += 1
-    return size

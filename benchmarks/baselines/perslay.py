@@ -16,16 +16,16 @@ _CELLS = 10  # of the grid, in births and in deaths
 
 
 class PersLay(DiagramNetwork):
-    """Weights times point transformations, pooled over the bars, and a head: op w(x) φ(x).
+    r"""Weights times point transformations, pooled over the bars, and a head: op w(x) φ(x).
 
     The settings are those of the authors' own file for ORBIT5K [1]_, [2]_: the 500 longest bars of
     H0 and of H1, a learned weight on 10 x 10 cells, two layers of 25 functions of which the second
     sees the largest values of the first ("permutation-equivariant"), the 5 largest values of each
     function, a linear head, Adam with a learning rate of 0.01 and batches of 128. Different here:
-    radii, where GUDHI's alpha values are squared; deaths from the 99.9 % quantile of training on
-    share the last cells, so that a few large ones do not push all others into the first; a batch
-    normalisation before the head, and a learning rate that falls, which take 40 epochs to where
-    300 would lead. These were chosen on a quarter of the training part of ORBIT5K of
+    radii, where GUDHI's alpha values are squared; ends are scaled by the 99.9 % quantile of training, not by the
+    largest, and larger ones share the last cells; a batch
+    normalisation before the head, and a learning rate that falls, which take 40 epochs where
+    the file has 300. These were chosen on a quarter of the training part of ORBIT5K of
     ``random_state=0``.
 
     Parameters
@@ -40,7 +40,7 @@ class PersLay(DiagramNetwork):
         - "hat", the rational hat: 1/(1 + t) − 1/(1 + ||r| − t|) with t = ‖x − c‖₁;
         - "line": ⟨c, x⟩ + v.
     weight : {"grid", "power"}, default="grid"
-        A learned number for each cell of births and deaths; or \\|d − b\\|ᵖ with a learned p. The
+        A learned number for each cell of births and deaths; or \|d − b\|ᵖ with a learned p. The
         grid has jumps, of which gradients know nothing.
     operation : {"top", "sum", "max"}, default="top"
         What is taken over the bars: the `n_kept` largest values, sums, or maxima.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,10 +19,11 @@ from stablerank.diagrams.clouds import check_clouds
 class PointNet(CloudNetwork):
     """A network of each point alone, the largest value of each feature, and dense layers.
 
-    The input transformations of the paper ("T-nets") are left out, and layers are narrower than
-    there, so that it trains on a processor in minutes: 64, 64, 128, 256 features a point, then 128,
-    64; batch normalisation and ReLU behind each layer, dropout before the last. In training each
-    pass sees `n_sampled` random points of each cloud; predictions see all.
+    As the paper's [1]_, with batch normalisation and ReLU behind each layer and dropout before the
+    last, but without its input transformations ("T-nets"), and narrower (1024 features of a point
+    there), so that it trains in minutes on one core. In training each pass sees `n_sampled` random
+    points of each cloud; predictions see all. Epochs and learning rate were chosen on a quarter of
+    the training part of ORBIT5K of ``random_state=0``.
 
     Parameters
     ----------
@@ -33,10 +35,18 @@ class PointNet(CloudNetwork):
         Widths of the layers behind the maximum.
     dropout : float, default=0.3
         Share of features dropped before the last layer.
-    n_sampled : int, default=256
+    n_sampled : int, default=128
         Points of each cloud in a pass of training; clouds with fewer are seen whole.
-    max_epochs, lr, batch_size, weight_decay, random_state
-        As for :class:`~benchmarks.baselines.perslay.PersLay`.
+    max_epochs : int, default=20
+        Passes over the training clouds.
+    lr : float, default=0.003
+        Largest learning rate.
+    batch_size : int, optional
+        Clouds a step; by default 32, and fewer where that would give less than 25 steps a pass.
+    weight_decay : float, default=1e-4
+        Of AdamW.
+    random_state : int or None, default=None
+        Seed of initial weights, of the order of batches, of the points sampled and dropout.
 
     Attributes
     ----------
@@ -44,7 +54,22 @@ class PointNet(CloudNetwork):
         Mean of all points of training.
     scale_ : float
         Their standard deviation over all coordinates, so that shapes keep their proportions.
+
+    References
+    ----------
+    .. [1] Qi, Su, Mo, Guibas (2017), "PointNet: deep learning on point sets for 3D classification
+       and segmentation", CVPR; arXiv:1612.00593.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = [rng.uniform(size=(20, 2)) * size for size in [1.0, 3.0] * 20]
+    >>> model = PointNet(max_epochs=10, random_state=0).fit(X, ["small", "large"] * 20)
+    >>> model.predict(X[:2])
+    array(['small', 'large'], dtype='<U5')
     """
+
+    largest_batch: ClassVar[int] = 32
 
     def __init__(
         self,
@@ -52,7 +77,7 @@ class PointNet(CloudNetwork):
         point_widths: Sequence[int] = (64, 64, 128, 256),
         hidden: Sequence[int] = (128, 64),
         dropout: float = 0.3,
-        n_sampled: int = 256,
+        n_sampled: int = 128,
         max_epochs: int = 20,
         lr: float = 0.003,
         batch_size: int | None = None,
@@ -151,7 +176,7 @@ class _PointNet(nn.Module):
 
 def _layers(widths: Sequence[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
     return layers
 
