@@ -113,7 +113,8 @@ class CloudNetwork(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The label with the largest logit; the first of them in a tie."""
-        return np.asarray(self.classes_[self.decision_function(X).argmax(axis=1)])
+        winners = self.decision_function(X).argmax(axis=1)
+        return np.asarray(self.classes_[winners])
 
     def differentiable_logits(
         self, points: Tensor, offsets: NDArray[np.int64], shapes: Sequence[Any] | None = None

@@ -22,11 +22,11 @@ class PersLay(DiagramNetwork):
     H0 and of H1, a learned weight on 10 x 10 cells, two layers of 25 functions of which the second
     sees the largest values of the first ("permutation-equivariant"), the 5 largest values of each
     function, a linear head, Adam with a learning rate of 0.01 and batches of 128. Different here:
-    radii, where GUDHI's alpha values are squared; ends are scaled by the 99.9 % quantile of training, not by the
-    largest, and larger ones share the last cells; a batch
-    normalisation before the head, and a learning rate that falls, which take 40 epochs where
-    the file has 300. These were chosen on a quarter of the training part of ORBIT5K of
-    ``random_state=0``.
+    radii, where the authors have GUDHI's squares of them; births and deaths scaled by their 99.9 %
+    quantile of training, where the authors have the largest, and what is larger is in the last
+    cells; a batch normalisation before the head, and a learning rate that falls, which take 40
+    epochs where the file has 300. All this was chosen on a quarter of the training part of ORBIT5K
+    of ``random_state=0``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The neural baselines: what they compute on rows, what they learn, their gradients, the contract."""
+"""The neural baselines: what they learn and compute, their gradients, the contract, refusals."""
 
 from __future__ import annotations
 
