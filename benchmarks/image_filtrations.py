@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gudhi
 import numpy as np
@@ -115,7 +116,9 @@ def dtm_diagrams(images: Image) -> list[dict[int, Diagram]]:
     A point is there from 2 f on, f its distance to measure, and an edge of length l from
     max(2 f, 2 g, f + g + l) on: for f = 0 that is Rips.
     """
-    return [_intervals(weighted_rips(bright_points(image))) for image in images]
+    trees = [weighted_rips(bright_points(image)) for image in images]
+    # without this flag GUDHI leaves out H0 where there is no edge, and H1 where no triangle is
+    return [_intervals(tree, persistence_dim_max=True) for tree in trees]
 
 
 def weighted_rips(points: NDArray[np.float64]) -> gudhi.SimplexTree:
@@ -149,8 +152,8 @@ def _of_cells(
     return diagrams
 
 
-def _intervals(complex_: gudhi.CubicalComplex | gudhi.SimplexTree) -> dict[int, Diagram]:
-    complex_.compute_persistence()
+def _intervals(complex_: Any, **settings: bool) -> dict[int, Diagram]:
+    complex_.compute_persistence(**settings)
     return {
         k: np.asarray(complex_.persistence_intervals_in_dimension(k)).reshape(-1, 2) for k in (0, 1)
     }

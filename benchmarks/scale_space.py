@@ -13,15 +13,17 @@ _REACH = 4.0  # beyond the range of the bars, in standard deviations
 
 
 class ScaleSpace(Vectorizer):
-    """Vectors whose inner products are the kernel ::
+    """Vectors whose inner products are the scale space kernel.
+
+    It is, with q̄ the mirror image of q in the diagonal [1]_, ::
 
         k(F, G) = 1 / (8 π σ) Σ_{p in F, q in G} exp(−|p − q|² / 8σ) − exp(−|p − q̄|² / 8σ)
 
-    with q̄ the mirror image of q in the diagonal [1]_. It is the inner product of functions: of
-    sums of Gaussians of variance 2σ at the points, less those at their mirror images. Sampled at
-    0.75 standard deviations, and times the step, these are vectors, and the integral is a sum that
-    is right to 10⁻⁶ of Σ 1 / (8 π σ), Gaussians having no high frequencies. So Gram matrices are
-    products of matrices, and a distance between vectors is that of the kernel.
+    the inner product of functions: of sums of Gaussians of variance 2σ at the points, less those at
+    their mirror images. Sampled at 0.75 standard deviations, and times the step, these are vectors,
+    and the integral is a sum that is right to 10⁻⁶ of Σ 1 / (8 π σ), Gaussians having no high
+    frequencies. So Gram matrices are products of matrices, and a distance between vectors is that
+    of the kernel.
 
     Parameters
     ----------
@@ -65,7 +67,8 @@ class ScaleSpace(Vectorizer):
         sums = births.transpose(0, 2, 1) @ deaths
         odd = sums - sums.transpose(0, 2, 1)
         # half of the plane is enough: beyond the diagonal is the same with a minus
-        return odd[:, *np.triu_indices(len(grid), 1)]
+        rows, columns = np.triu_indices(len(grid), 1)
+        return odd[:, rows, columns]
 
     def _gaussians(
         self, centres: NDArray[np.float64], grid: NDArray[np.float64]
