@@ -17,8 +17,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import make_pipeline
 from torch import Tensor
 
-from benchmarks.gradients import bars_of_functions
 from stablerank import CubicalPersistence, Landscapes, LipschitzUnion
+from stablerank.attack.gradients import bars_of_inputs
 from stablerank.diagrams.batch import Diagram
 from stablerank.diagrams.clouds import check_clouds
 from stablerank.stability import PER_COORDINATE, Bound, Space, StabilityError
@@ -80,7 +80,7 @@ class MaskedPersistence(CubicalPersistence):
     def differentiable_bars(self, images: list[Tensor]) -> Any:
         """Births and deaths as tensors."""
         plain = CubicalPersistence(self.homology_dimensions)
-        return bars_of_functions(plain, [self.functions(image) for image in images])
+        return bars_of_inputs(plain, [self.functions(image) for image in images])
 
     def largest_values(self, X: Any) -> NDArray[np.float64]:
         """The largest absolute value of each function."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import Tensor
 
-from benchmarks.gradients import bars_of_functions
 from stablerank import AlphaPersistence, DiagramBatch, TakensEmbedding
+from stablerank.attack.gradients import bars_of_inputs
 from stablerank.diagrams.clouds import Cloud, check_clouds
 from stablerank.diagrams.filtration import Filtration
 from stablerank.stability import (
@@ -99,7 +99,7 @@ class SeriesPersistence(Filtration):
             chosen = item[:, list(self.channels)]
             n_points = len(chosen) - (self.delays - 1) * self.delay
             clouds.append(torch.cat([chosen[start : start + n_points] for start in starts], dim=1))
-        return bars_of_functions(self._alpha().fit([clouds[0].detach().numpy()]), clouds)
+        return bars_of_inputs(self._alpha().fit([clouds[0].detach().numpy()]), clouds)
 
     def _alpha(self) -> AlphaPersistence:
         return AlphaPersistence(self.homology_dimensions, n_jobs=self.n_jobs)

@@ -148,7 +148,7 @@ def _alpha_and_measure(**settings: Any) -> tuple[LipschitzUnion]:
 
 
 def _of_orbit5k() -> tuple[LipschitzUnion]:
-    """The stages of ``benchmarks/orbit5k.py``, smaller."""
+    """The stages of ``benchmarks/comparison/orbits.py``, smaller."""
     lengths = LipschitzUnion(
         [("ranks", StableRank(n_ranks=12)), ("landscapes", Landscapes(8, {0: 1, 1: 8}))]
     )

@@ -1,16 +1,25 @@
 """Gradients through persistence: from points to bars, vectors and logits in torch, and back.
 
-A value of alpha or Rips is the circumradius R of one simplex p_0, …, p_k (``generators.py``). With
-its centre z = Σ λ_i p_i, Σ λ_i = 1, in the simplex's affine hull, dR = Σ λ_i u_i·dp_i with
-u_i = (p_i − z)/R (the formula behind fact D6): differentiate R² = ‖p_i − z‖², weigh by λ_i and
-add up, and dz drops out because Σ λ_i (p_i − z) = 0. An edge has λ = ½, ½. This is exact wherever
-the simplices of all bars stay the same, that is, away from ties. Functions on grids, images and the
-distance to measure, are the matter of ``fields.py``; vectors without persistence of
-``vectorizers.py``.
+A value of alpha or Rips is the circumradius of one simplex (``generators.py``), whose gradient
+``circumradius.py`` has. This is exact wherever the simplices of all bars stay the same, that is,
+away from ties. Functions on grids, images and the distance to measure, are the matter of
+``fields.py``; vectors without persistence of ``vectorizers.py``.
+
+What the package does not know says itself how it follows from the inputs:
+
+- any pipeline by ``differentiable_logits(points, offsets, shapes=None)`` and ``classes_``;
+- a filtration by ``differentiable_bars(inputs)``: births and deaths of each homology dimension, as
+  :func:`bars_with_gradients` returns them;
+- a stage from inputs to vectors by ``differentiable_vectors(inputs)``: (n_clouds, n_features).
+
+`inputs` are tensors, one a cloud, image or series, of their own shapes. All of it in torch and
+float64, such that autograd leads back to the points. Attacks are only guided by it: whether one
+succeeded is decided by the pipeline's own ``predict``.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stablerank.attack.circumradius import circumradius_gradients
 from stablerank.attack.fields import Shape, bars_on_a_grid, is_on_a_grid
 from stablerank.attack.generators import (
     Bars,
@@ -32,6 +42,7 @@ from stablerank.attack.generators import (
 from stablerank.attack.vectorizers import has_vector_gradients, vectors_with_gradients
 from stablerank.diagrams.anisotropic import AnisotropicPersistence
 from stablerank.diagrams.clouds import Cloud
+from stablerank.diagrams.cubical import CubicalPersistence
 from stablerank.diagrams.landmarks import LandmarkPersistence
 from stablerank.diagrams.linear_maps import linear_image
 from stablerank.diagrams.mapped import MappedPersistence
@@ -52,14 +63,15 @@ def bars_with_gradients(
     ----------
     filtration : AlphaPersistence, RipsPersistence, DistanceToMeasurePersistence, CubicalPersistence
         Rips of clouds, not of dissimilarities; the distance to measure fitted. Or
-        AnisotropicPersistence or LandmarkPersistence of one of them, fitted.
+        AnisotropicPersistence or LandmarkPersistence of one of them, fitted. Or anything with
+        ``differentiable_bars``.
     points : Tensor of shape (n_points, d), float64
         All clouds, one after the other; finite, on the CPU. Of images the pixels, d = 1, as
         ``image.reshape(-1, 1)`` has them.
     offsets : ndarray of shape (n_clouds + 1,), int64
         Cloud i is ``points[offsets[i]:offsets[i + 1]]``, and not empty.
     shapes : sequence of tuple of int, optional
-        The shape of each image; of no matter for clouds.
+        The shape of each input, if it is not a cloud but an image.
 
     Returns
     -------
@@ -92,6 +104,9 @@ def bars_with_gradients(
     ([[2.0]], [[-0.5, 0.0], [0.5, 0.0]])
     """
     _check_filtration(filtration)
+    if hasattr(filtration, "differentiable_bars"):
+        bars: Bars = filtration.differentiable_bars(_inputs(points, offsets, shapes))
+        return bars
     if isinstance(filtration, AnisotropicPersistence):
         columns = list(torch.from_numpy(filtration._matrix().T.copy()))
         images = linear_image(points, columns)
@@ -121,17 +136,51 @@ def bars_with_gradients(
     return bars
 
 
+def bars_of_inputs(filtration: Any, inputs: Sequence[Tensor]) -> Bars:
+    """As :func:`bars_with_gradients`, for inputs that are tensors of their own shapes.
+
+    Parameters
+    ----------
+    filtration
+        As there.
+    inputs : sequence of Tensor, float64
+        Clouds of shape (n_points, d), d the same for all; images for CubicalPersistence.
+
+    Returns
+    -------
+    dict of int to (Tensor, Tensor)
+
+    Examples
+    --------
+    What a filtration of distorted clouds, or of delay vectors, builds ``differentiable_bars`` from.
+
+    >>> from stablerank.diagrams import AlphaPersistence
+    >>> pair = torch.tensor([[0.0, 0.0], [4.0, 0.0]], dtype=torch.float64)
+    >>> bars_of_inputs(AlphaPersistence((0,)), [pair, 2 * pair])[0][1].tolist()
+    [[2.0], [4.0]]
+    """
+    images = isinstance(filtration, CubicalPersistence)
+    rows = [item.reshape(-1, 1) if images else item for item in inputs]
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    shapes = [tuple(item.shape) for item in inputs]
+    return bars_with_gradients(filtration, torch.cat(rows), offsets, shapes)
+
+
 class DifferentiablePipeline:
     """A fitted pipeline as one differentiable function from points to logits.
 
     Parameters
     ----------
-    pipeline : StableRankClassifier or sklearn Pipeline
-        Fitted: a filtration that :func:`bars_with_gradients` knows; a vectorizer with
-        ``from_bars``, from births and deaths to vectors in torch; a classifier with a float64 torch
-        module ``network_`` from vectors to logits, and ``classes_``. In place of the first two
-        there may be a stage that :func:`vectors_with_gradients` knows. Filtrations with their
-        vectorizers, and such stages, may stand side by side in a
+    pipeline : object with ``differentiable_logits`` and ``classes_``, or pipeline of known stages
+        Fitted. Either it has the method ``differentiable_logits(points, offsets, shapes=None)``,
+        which returns a tensor of shape (n_clouds, n_classes) and takes what :meth:`logits` takes:
+        the way for pipelines of any other kind. Or it is a StableRankClassifier or sklearn
+        Pipeline: a filtration that :func:`bars_with_gradients` knows or that has
+        ``differentiable_bars``; a vectorizer with ``from_bars``, from births and deaths to vectors
+        in torch; a classifier with a float64 torch module ``network_`` from vectors to logits, and
+        ``classes_``. In place of the first two there may be a stage that
+        :func:`vectors_with_gradients` knows or that has ``differentiable_vectors``. Filtrations
+        with their vectorizers, and such stages, may stand side by side in a
         :class:`~stablerank.stages.LipschitzUnion`, and so may vectorizers.
 
     Raises
@@ -143,9 +192,32 @@ class DifferentiablePipeline:
     ----------
     classes_ : ndarray of shape (n_classes,)
         The label of each logit.
+
+    Examples
+    --------
+    Somebody's pipeline, which asks how far a cloud's first coordinates reach, by gradients:
+
+    >>> from stablerank.attack import ProjectedGradient
+    >>> class Reach:
+    ...     classes_ = np.array(["near", "far"])
+    ...     def differentiable_logits(self, points, offsets, shapes=None):
+    ...         clouds = torch.tensor_split(points[:, 0], torch.from_numpy(offsets[1:-1]))
+    ...         reach = torch.stack([cloud.max() for cloud in clouds])
+    ...         return torch.stack([1 - reach, reach - 1], dim=1)
+    ...     def predict(self, X):
+    ...         return np.array(["far" if cloud[:, 0].max() > 1 else "near" for cloud in X])
+    >>> cloud = np.array([[0.9, 0.0], [0.2, 5.0]])
+    >>> result = ProjectedGradient(steps=5)(Reach(), [cloud], ["near"], radius=0.11)
+    >>> result.success, bool(result.inputs[0][0, 0] > 1)
+    (array([ True]), True)
     """
 
     def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline if hasattr(pipeline, "differentiable_logits") else None
+        if self._pipeline is not None:
+            _check_has(pipeline, "classes_")
+            self.classes_ = np.asarray(pipeline.classes_)
+            return
         *self._stages, classifier = pipeline_stages(pipeline)
         _check_features(self._stages, behind=type(classifier).__name__)
         _check_has(classifier, "network_", "classes_")
@@ -154,9 +226,37 @@ class DifferentiablePipeline:
     def logits(
         self, points: Tensor, offsets: Indices, shapes: Sequence[Shape] | None = None
     ) -> Tensor:
-        """Logits of shape (n_clouds, n_classes); arguments as :func:`bars_with_gradients`."""
-        logits: Tensor = self._network(_features(self._stages, points, offsets, shapes))
-        return logits
+        """The scores of each class.
+
+        Parameters
+        ----------
+        points : Tensor of shape (n_points, d), float64
+            All clouds, one after the other; of images the pixels, d = 1.
+        offsets : ndarray of shape (n_clouds + 1,), int64
+            Cloud i is ``points[offsets[i]:offsets[i + 1]]``, and not empty.
+        shapes : sequence of tuple of int, optional
+            The shape of each input, if it is not a cloud but an image.
+
+        Returns
+        -------
+        Tensor of shape (n_clouds, n_classes), float64
+
+        Raises
+        ------
+        ValueError
+            If ``differentiable_logits`` returns another shape.
+        """
+        if self._pipeline is None:
+            logits: Tensor = self._network(_features(self._stages, points, offsets, shapes))
+            return logits
+        logits = self._pipeline.differentiable_logits(points, offsets, shapes)
+        expected = (len(offsets) - 1, len(self.classes_))
+        if tuple(logits.shape) != expected:
+            raise ValueError(
+                f"{type(self._pipeline).__name__}.differentiable_logits returned shape "
+                f"{tuple(logits.shape)}: expected (n_clouds, n_classes) = {expected}."
+            )
+        return logits.double()
 
 
 _WAY_OUT = 'Use method="search", which needs only predict.'
@@ -168,17 +268,22 @@ def _check_features(stages: Sequence[Any], behind: str) -> None:
         for _, branch in _branches(stages[0]):
             _check_features(branch, behind)
         return
-    if len(stages) == 1 and has_vector_gradients(stages[0]):
+    if len(stages) == 1 and _makes_vectors(stages[0]):
         return
     if len(stages) != 2:
         names = ", ".join(type(stage).__name__ for stage in stages) or "nothing"
         raise TypeError(
-            f"Gradients need a filtration and a vectorizer before {behind}, or a DistanceField or "
-            f"SortedNeighbourDistances, found {names}. {_WAY_OUT}"
+            f"Gradients need a filtration and a vectorizer before {behind}, or a DistanceField, "
+            f"SortedNeighbourDistances or stage with differentiable_vectors, found {names}. "
+            f"{_WAY_OUT}"
         )
     filtration, vectorizer = stages
     _check_filtration(filtration)
     _check_vectorizer(vectorizer)
+
+
+def _makes_vectors(stage: Any) -> bool:
+    return hasattr(stage, "differentiable_vectors") or has_vector_gradients(stage)
 
 
 def _check_vectorizer(vectorizer: Any) -> None:
@@ -196,13 +301,15 @@ def _check_has(stage: Any, *names: str) -> None:
 
 
 def _check_filtration(filtration: Any) -> None:
+    if hasattr(filtration, "differentiable_bars"):
+        return
     if isinstance(filtration, MappedPersistence):
         return _check_filtration(filtration.mapped_filtration_)
     if not (has_generators(filtration) or is_on_a_grid(filtration)):
         raise TypeError(
             f"{type(filtration).__name__} gives no gradient: expected AlphaPersistence, "
-            f'RipsPersistence(metric="euclidean"), DistanceToMeasurePersistence or '
-            f"CubicalPersistence. {_WAY_OUT}"
+            f'RipsPersistence(metric="euclidean"), DistanceToMeasurePersistence, '
+            f"CubicalPersistence, or a filtration with differentiable_bars. {_WAY_OUT}"
         )
 
 
@@ -215,13 +322,24 @@ def _branches(union: LipschitzUnion) -> list[tuple[str, list[Any]]]:
 def _features(
     stages: Sequence[Any], points: Tensor, offsets: Indices, shapes: Sequence[Shape] | None
 ) -> Tensor:
-    if isinstance(stages[0], LipschitzUnion):
-        parts = [_features(branch, points, offsets, shapes) for _, branch in stages[0].branches()]
+    first = stages[0]
+    if isinstance(first, LipschitzUnion):
+        parts = [_features(branch, points, offsets, shapes) for _, branch in first.branches()]
         return torch.cat(parts, dim=1)
-    if has_vector_gradients(stages[0]):
-        return vectors_with_gradients(stages[0], points, offsets)
-    filtration, vectorizer = stages
-    return _vectors(vectorizer, bars_with_gradients(filtration, points, offsets, shapes))
+    if hasattr(first, "differentiable_vectors"):
+        vectors: Tensor = first.differentiable_vectors(_inputs(points, offsets, shapes))
+        return vectors
+    if has_vector_gradients(first):
+        return vectors_with_gradients(first, points, offsets)
+    return _vectors(stages[1], bars_with_gradients(first, points, offsets, shapes))
+
+
+def _inputs(points: Tensor, offsets: Indices, shapes: Sequence[Shape] | None) -> list[Tensor]:
+    """Each input by itself, in its own shape; clouds where none is given."""
+    parts = [points[start:stop] for start, stop in itertools.pairwise(offsets.tolist())]
+    if shapes is None:
+        return parts
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _vectors(vectorizer: Any, bars: Bars) -> Tensor:
@@ -257,59 +375,3 @@ class _Values(torch.autograd.Function):
         parts *= (ctx.scale * given[used])[:, None, None]
         summed = add_by_point(parts, simplices, len(array))
         return torch.from_numpy(summed), None, None, None, None
-
-
-def circumradius_gradients(simplices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The gradient of each simplex's circumradius with respect to its vertices.
-
-    Parameters
-    ----------
-    simplices : ndarray of shape (n, k + 1, d), float64
-        The vertices of n simplices of dimension k, 1 <= k <= d.
-
-    Returns
-    -------
-    ndarray of shape (n, k + 1, d)
-        Without unit. 0 for simplices whose vertices are affinely dependent.
-
-    Examples
-    --------
-    >>> circumradius_gradients(np.array([[[0.0, 0.0], [3.0, 4.0]]]))
-    array([[[-0.3, -0.4],
-            [ 0.3,  0.4]]])
-    """
-    edges = simplices[:, 1:] - simplices[:, :1]
-    size = np.abs(edges).max(axis=(1, 2), initial=0.0)
-    edges = edges / np.where(size > 0, size, 1.0)[:, None, None]  # squares neither over- nor under.
-    weights = _centre_weights(edges)
-    centre = np.einsum("nk,nkd->nd", weights, edges)  # seen from the first vertex
-    radius = np.sqrt(np.einsum("nd,nd->n", centre, centre))
-    directions = np.empty(simplices.shape)
-    directions[:, 0] = -centre
-    np.subtract(edges, centre[:, None], out=directions[:, 1:])
-    shares = np.empty(simplices.shape[:2])
-    shares[:, 0] = 1 - weights.sum(axis=1)
-    shares[:, 1:] = weights
-    degenerate = ~(np.isfinite(radius) & (radius > 0))
-    shares /= np.where(degenerate, 1.0, radius)[:, None]
-    shares[degenerate], directions[degenerate] = 0.0, 0.0
-    directions *= shares[:, :, None]
-    return directions
-
-
-def _centre_weights(edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The circumcentre as a combination of the edges from the first vertex, shape (n, k).
-
-    It is as far from each vertex as from the first: 2 ⟨c, e_i⟩ = ‖e_i‖² for c = Σ w_j e_j.
-    """
-    k = edges.shape[1]
-    if k == 1:
-        return np.full((len(edges), 1), 0.5)
-    gram = np.einsum("nid,njd->nij", edges, edges)
-    squares = np.einsum("nii->ni", gram)
-    if k == 2:  # Cramer's rule: this is the plane, where time matters
-        a, b, c = squares[:, 0], squares[:, 1], gram[:, 0, 1]
-        twice = 2 * (a * b - c * c)
-        twice = np.where(twice > 0, twice, np.nan)
-        return np.stack([b * (a - c), a * (b - c)], axis=1) / twice[:, None]
-    return np.einsum("nij,nj->ni", np.linalg.pinv(gram, hermitian=True), squares / 2)

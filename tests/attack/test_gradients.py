@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 from stablerank import AlphaPersistence, LipschitzClassifier, RipsPersistence, StableRank
-from stablerank.attack import gradients
+from stablerank.attack import ProjectedGradient, gradients
+from stablerank.attack.circumradius import circumradius_gradients
 from stablerank.attack.gradients import (
     DifferentiablePipeline,
+    bars_of_inputs,
     bars_with_gradients,
-    circumradius_gradients,
     flatten,
 )
 from stablerank.ranks.contours import DistanceContour
@@ -261,7 +263,132 @@ def test_points_are_not_overwritten() -> None:
     assert np.array_equal(tensor.detach().numpy(), copy)
 
 
+# What the package does not know, and says itself how it follows.
+
+
+class Doubled(AlphaPersistence):
+    """Alpha persistence of clouds twice as large."""
+
+    def transform(self, X: Any) -> Any:
+        return super().transform([2 * np.asarray(cloud) for cloud in X])
+
+    def differentiable_bars(self, inputs: list[torch.Tensor]) -> gradients.Bars:
+        plain = AlphaPersistence(self.homology_dimensions)
+        return bars_of_inputs(plain, [2 * cloud for cloud in inputs])
+
+
+class Means(TransformerMixin, BaseEstimator):
+    """The mean of every coordinate."""
+
+    def fit(self, X: Any, y: Any = None) -> Means:
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float64]:
+        return np.stack([np.mean(cloud, axis=0) for cloud in X])
+
+    def differentiable_vectors(self, inputs: list[torch.Tensor]) -> torch.Tensor:
+        return torch.stack([cloud.mean(dim=0) for cloud in inputs])
+
+
+class Foreign:
+    """A pipeline that is no scikit-learn pipeline; `sign` -1 has it lie about its scores."""
+
+    def __init__(self, pipeline: Any, sign: float = 1.0) -> None:
+        self.predict, self.classes_ = pipeline.predict, pipeline.classes_
+        self._own, self._sign = DifferentiablePipeline(pipeline), sign
+
+    def differentiable_logits(self, points: Any, offsets: Any, shapes: Any = None) -> torch.Tensor:
+        return self._sign * self._own.logits(points, offsets, shapes)
+
+
+PROTOCOLS: dict[str, Callable[[], tuple[Any, list[Cloud]]]] = {
+    "bars": lambda: fitted(Doubled(), StableRank(n_ranks=5)),
+    "vectors": lambda: fitted(Means()),
+    "bars and vectors in a union": lambda: fitted(
+        LipschitzUnion([("a", make_pipeline(Doubled(), StableRank(n_ranks=4))), ("b", Means())])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_stages_that_say_themselves_how_they_follow(name: str) -> None:
+    pipeline, X = PROTOCOLS[name]()
+    points, offsets = flatten(X)
+    tensor = torch.tensor(points, requires_grad=True)
+    logits = DifferentiablePipeline(pipeline).logits(tensor, offsets)
+    differences = logits[:, 1] - logits[:, 0]
+    scores = pipeline.decision_function(X)
+    assert differences.detach().numpy() == pytest.approx(scores, rel=1e-12, abs=1e-12)
+    (gradient,) = torch.autograd.grad(differences.sum(), tensor)
+    direction = np.random.default_rng(2).normal(size=points.shape)
+    direction /= np.linalg.norm(direction)
+    up, down = (
+        pipeline.decision_function(np.split(points + s * 1e-7 * direction, offsets[1:-1])).sum()
+        for s in (1, -1)
+    )
+    slope = float((gradient.numpy() * direction).sum())
+    assert slope != 0
+    assert (up - down) / 2e-7 == pytest.approx(slope, rel=1e-5, abs=1e-6 * np.abs(scores).max())
+
+
+def test_what_a_filtration_says_itself_comes_before_what_is_known_of_its_kind() -> None:
+    pair = torch.tensor([[0.0, 0.0], [4.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    deaths = bars_with_gradients(Doubled((0,)), pair, np.array([0, 2]))[0][1]
+    (gradient,) = torch.autograd.grad(deaths.sum(), pair)
+    assert deaths.tolist() == [[4.0]]
+    assert gradient.tolist() == [[-1.0, 0.0], [1.0, 0.0]]
+
+
+def test_inputs_keep_their_own_shapes() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Shapes(Means):
+        def differentiable_vectors(self, inputs: list[torch.Tensor]) -> torch.Tensor:
+            seen.extend(tuple(item.shape) for item in inputs)
+            return torch.stack([item.reshape(-1)[:2] for item in inputs])
+
+    pipeline, _ = fitted(Shapes())
+    pixels, offsets = torch.zeros(10, 1, dtype=torch.float64), np.array([0, 6, 10])
+    DifferentiablePipeline(pipeline).logits(pixels, offsets, [(2, 3), (4, 1)])
+    DifferentiablePipeline(pipeline).logits(pixels, offsets)
+    assert seen == [(2, 3), (4, 1), (6, 1), (4, 1)]
+
+
+def test_other_peoples_pipelines_are_attacked_as_ours() -> None:
+    pipeline, X = fitted(AlphaPersistence(), StableRank(n_ranks=5))
+    y = pipeline.predict(X)
+    method = ProjectedGradient(steps=10)
+    settings: dict[str, Any] = {"radius": 0.3, "random_state": 0}
+    ours = method(pipeline, X, y, **settings)
+    theirs = method(Foreign(pipeline), X, y, **settings)
+    assert ours.success.any()
+    assert np.array_equal(ours.success, theirs.success)
+    for a, b in zip(ours.inputs, theirs.inputs, strict=True):
+        assert np.array_equal(a, b)
+    # the gradient is theirs indeed, and a wrong one does not make a success of a failure
+    lies = method(Foreign(pipeline, sign=-1.0), X, y, **settings)
+    assert lies.success.sum() < ours.success.sum()
+    assert np.array_equal(pipeline.predict(lies.inputs) != y, lies.success)
+
+
 # Errors.
+
+
+def test_logits_of_another_shape_are_refused() -> None:
+    pipeline, X = fitted(Means())
+    foreign = Foreign(pipeline)
+    foreign.classes_ = np.arange(3)
+    points, offsets = flatten(X)
+    message = "Foreign.differentiable_logits returned shape (20, 2): expected (n_clouds, n_classes)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        DifferentiablePipeline(foreign).logits(torch.from_numpy(points), offsets)
+
+
+class WithoutClasses:
+    """Logits, and nobody knows of what."""
+
+    def differentiable_logits(self, points: Any, offsets: Any, shapes: Any = None) -> torch.Tensor:
+        return points
 
 
 class OnlyTransforms:
@@ -285,14 +412,15 @@ MISSING: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "stages": (
         lambda: make_pipeline(StableRank(), LipschitzClassifier()),
-        "need a filtration and a vectorizer before LipschitzClassifier, or a DistanceField or "
-        "SortedNeighbourDistances, found StableRank. Use",
+        "need a filtration and a vectorizer before LipschitzClassifier, or a DistanceField, "
+        "SortedNeighbourDistances or stage with differentiable_vectors, found StableRank. Use",
     ),
     "a single thing": (
         lambda: KNeighborsClassifier(),
-        "need a filtration and a vectorizer before KNeighborsClassifier, or a DistanceField or "
-        "SortedNeighbourDistances, found nothing. Use",
+        "need a filtration and a vectorizer before KNeighborsClassifier, or a DistanceField, "
+        "SortedNeighbourDistances or stage with differentiable_vectors, found nothing. Use",
     ),
+    "classes": (WithoutClasses, "WithoutClasses has no classes_: no gradient."),
     "weights": (
         lambda: make_pipeline(
             AlphaPersistence(),

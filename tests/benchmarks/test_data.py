@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import io
-import re
-import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
@@ -16,12 +13,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 from sklearn.pipeline import make_pipeline
 
-from benchmarks import digits, invariance, motions, outliers, outlines
+from benchmarks import invariance, outliers
 from benchmarks.directions import MaskedPersistence, Pixels, boxes, half_planes
-from benchmarks.gradients import _Differentiable, attacked_accuracy
+from benchmarks.gradients import attacked_accuracy
 from benchmarks.record import markdown_table
 from benchmarks.series import SeriesPersistence, SortedValues
 from stablerank import (
@@ -33,6 +29,7 @@ from stablerank import (
     StableRank,
     certify,
 )
+from stablerank.attack.gradients import DifferentiablePipeline
 from stablerank.fields import DistanceField, SortedNeighbourDistances
 from stablerank.stability import SUP
 
@@ -195,7 +192,7 @@ def test_logits_in_torch_are_those_of_the_pipeline(name: str, seed: int) -> None
     )
     offsets = np.cumsum([0, *(x.size if threat == "sup" else len(x) for x in X)])
     points.requires_grad_()
-    logits = _Differentiable(pipeline).logits(points, offsets, [x.shape for x in X])
+    logits = DifferentiablePipeline(pipeline).logits(points, offsets, [x.shape for x in X])
     np.testing.assert_allclose(
         logits.detach().numpy(), network.logits(stage.transform(X)), rtol=0, atol=1e-9
     )
@@ -204,7 +201,7 @@ def test_logits_in_torch_are_those_of_the_pipeline(name: str, seed: int) -> None
     direction = torch.from_numpy(rng.normal(size=tuple(points.shape)))
     h = 1e-7
     ahead, behind = (
-        _Differentiable(pipeline)
+        DifferentiablePipeline(pipeline)
         .logits(points.detach() + s * h * direction, offsets, [x.shape for x in X])[:, 0]
         .sum()
         for s in (1, -1)
@@ -269,36 +266,9 @@ def test_a_certificate_that_outliers_break_is_reported() -> None:
         outliers.kept(claims(3, 0), claims(0, 1), 3)
 
 
-def test_outlines_have_diameter_one(seed: int) -> None:
-    outline = np.random.default_rng(seed).normal(size=(50, 2)) * 1000 + 5
-    scaled = outlines.at_unit_diameter(outline)
-    assert pdist(scaled).max() == pytest.approx(1, rel=1e-12)
-    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-12)
-
-
-def test_other_outlines_are_refused_before_they_are_unpickled() -> None:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        member = tarfile.TarInfo(outlines.MEMBER)
-        member.size = 3
-        archive.addfile(member, io.BytesIO(b"abc"))
-    with pytest.raises(ValueError, match=re.escape("MPEG7.npz has sha256 ba7816bf")):
-        outlines.read_outlines(buffer.getvalue())
-
-
-def test_without_the_archive_the_benchmark_says_how_to_get_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["outlines", "--archive", "no such file"])
-    outlines.main()
-    assert "pip download fdasrsf==2.7.3 --no-deps" in capsys.readouterr().out
-
-
 # The whole, on data so small that it takes seconds.
 
 TINY: dict[str, Callable[[], dict[str, dict[str, float]]]] = {
-    "digits": lambda: digits.run(1, n_images=60, n_attacked=1, most_epochs=2),
-    "motions": lambda: motions.run(1, "archive", n_attacked=1, epochs=2),
     "invariance": lambda: invariance.run(1, 4, 60, n_attacked=1, most_epochs=2),
     "outliers": lambda: outliers.run(1, n_train=9, n_test=3, n_attacked=1),
 }
