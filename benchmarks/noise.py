@@ -14,10 +14,10 @@ and "pixels", without persistence, as in the paper. Measured:
 - accuracy of a support vector machine with a Gaussian kernel, width and cost by a grid search
   within the training images (:mod:`benchmarks.block_svm`), trained on clean images;
 - accuracy of certified networks, trained on clean images with the settings of
-  :mod:`benchmarks.digits` ("robust"), of landscapes or stable ranks of whole images, or of parts
-  of them, and of pixels; and their certified accuracy, every pixel changed by at most ε. The
-  numbers of ranks were chosen on the split of ``random_state=0``, which is none of the seeds here,
-  by a validation part of its training set.
+  :mod:`benchmarks.comparison.digits` ("robust"), of landscapes or stable ranks of whole images, or
+  of parts of them, and of pixels; and their certified accuracy, every pixel changed by at most ε.
+  The numbers of ranks were chosen on the split of ``random_state=0``, which is none of the seeds
+  here, by a validation part of its training set.
 
 No noise may change a prediction within its certified radius. That is checked for brightness,
 contrast, Gaussian and shot, as they are, and shrunk towards the clean image until the largest
@@ -42,11 +42,11 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
-from benchmarks import digits
 from benchmarks.block_svm import BlockSVM
+from benchmarks.comparison import digits
 from benchmarks.directions import MaskedPersistence, Pixels, boxes, half_planes
 from benchmarks.image_filtrations import filtrations
-from benchmarks.noise_report import markdown
+from benchmarks.noise_report import figure, markdown
 from benchmarks.noises import CLEAN, GREY, MARGIN, NOISES, noises_of, noisy, with_margin
 from benchmarks.record import mean_and_std, write
 from benchmarks.signatures import relative_diagram_distance, relative_distance, vectorizers
@@ -58,6 +58,8 @@ from stablerank import (
     StableRank,
     certify,
 )
+
+__all__ = ["figure", "main", "markdown", "run", "summary"]
 
 Images = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -229,7 +231,7 @@ def networks(
 
 
 def persistences(shape: tuple[int, int]) -> dict[str, list[MaskedPersistence]]:
-    """Those of :mod:`benchmarks.digits`, with the masks around the middle of larger images."""
+    """Those of the comparison, with the masks around the middle of these larger images."""
     centres = tuple(centre + MARGIN for centre in digits.BOXES["centres"])
     masks = half_planes(shape, 8, digits.OFFSETS)
     masks += boxes(shape, centres, digits.BOXES["reach"])
