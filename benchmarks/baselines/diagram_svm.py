@@ -109,7 +109,8 @@ class SlicedWassersteinSVM(DiagramSVM):
     n_directions : int, default=10
         As in GUDHI, see :class:`SlicedWasserstein`.
     n_bins : int, default=512
-        Of each line, see :class:`SlicedWasserstein`.
+        Of each line, see :class:`SlicedWasserstein`. With all edges at quantiles, 64 cost three
+        points against 256 on the validation part of ORBIT5K of ``random_state=0``.
     factors : sequence of float, default=(0.01, 0.1, 1, 10, 100)
         σ is the root of the first decile, the median or the last decile of the distances, times one
         of these, as in the paper.
@@ -171,7 +172,9 @@ class PersistenceFisherSVM(DiagramSVM):
         From clouds to diagrams; AlphaPersistence() by default.
     bandwidths : sequence of float, default=(0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
         Of the Gaussians, times the largest death of the training diagrams. The paper has the powers
-        of 10 from 0.001 to 1000 whatever the unit.
+        of 10 from 0.001 to 1000 whatever the unit. The range was set on the validation part
+        of ORBIT5K of ``random_state=0``, and widened downwards after a look at the validation part
+        of a training set of cells, where the smallest was chosen.
     resolution : int, default=32
         See :class:`PersistenceFisher`.
     quantiles : sequence of float, default=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
