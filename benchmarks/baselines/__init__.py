@@ -6,8 +6,8 @@ from benchmarks.baselines.diagram_svm import PersistenceFisherSVM, SlicedWassers
 from benchmarks.baselines.diagram_transformer import DiagramTransformer
 from benchmarks.baselines.flat import FlatClassifier
 from benchmarks.baselines.images import PersistenceImages
-from benchmarks.baselines.perslay import PersLay
 from benchmarks.baselines.persistence_fisher import PersistenceFisher
+from benchmarks.baselines.perslay import PersLay
 from benchmarks.baselines.pointnet import PointNet
 from benchmarks.baselines.sliced_wasserstein import SlicedWasserstein
 from benchmarks.baselines.tents import Landscapes, Silhouettes

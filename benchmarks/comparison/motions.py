@@ -31,7 +31,12 @@ from stablerank.datasets import load_motions
 
 CHANNELS = {"acceleration": (0, 1, 2), "rotation": (3, 4, 5)}
 ACCELERATION = SeriesPersistence(CHANNELS["acceleration"])
-UNCONSTRAINED = ("longest lifetimes, forest", "persistence images, SVM")  # alpha in space is slow
+UNCONSTRAINED = (  # few: alpha in space is slow
+    "longest lifetimes, forest",
+    "persistence images, SVM",
+    "PersLay",
+    "PointNet, no persistence",
+)
 N_RANKS = {0: 60, 1: 15}
 DELAY = 3
 ACCURATE: dict[str, Any] = {"epsilon": 0.1, "temperature": 1.0}

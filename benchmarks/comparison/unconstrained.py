@@ -9,9 +9,12 @@ from typing import Any
 from benchmarks.baselines import (
     AtolVectors,
     BettiCurves,
+    DiagramTransformer,
     Landscapes,
     PersistenceFisherSVM,
     PersistenceImages,
+    PersLay,
+    PointNet,
     Silhouettes,
     SlicedWassersteinSVM,
     VectorClassifier,
@@ -32,6 +35,11 @@ _KERNELS = {
     "persistence Fisher kernel": PersistenceFisherSVM,
 }
 
+_NETWORKS = {"PersLay": PersLay, "transformer of bars": DiagramTransformer}
+
+ON_DIAGRAMS = (*_VECTORS, *_KERNELS, *_NETWORKS)
+"""Those that see diagrams only, and so take whatever has a filtration."""
+
 
 def unconstrained(filtration: Any = None, only: Sequence[str] | None = None) -> dict[str, Model]:
     """Names in the order of the table; each from a seed, and whether little is enough.
@@ -48,7 +56,8 @@ def unconstrained(filtration: Any = None, only: Sequence[str] | None = None) -> 
         for name, (make, classifier) in _VECTORS.items()
     }
     kernels = {name: partial(_kernel, kind, filtration) for name, kind in _KERNELS.items()}
-    models = {**vectors, **kernels}
+    networks = {name: partial(_network, kind, filtration) for name, kind in _NETWORKS.items()}
+    models = {**vectors, **kernels, **networks, "PointNet, no persistence": _point_net}
     return models if only is None else {name: models[name] for name in only}
 
 
@@ -62,3 +71,13 @@ def _vectors(
 def _kernel(kind: Any, filtration: Any, seed: int, quick: bool) -> Any:
     few = {"costs": (10.0,)} if quick else {}
     return kind(filtration, random_state=seed, **few)
+
+
+def _network(kind: Any, filtration: Any, seed: int, quick: bool) -> Any:
+    few = {"max_epochs": 2} if quick else {}
+    return kind(filtration, random_state=seed, **few)
+
+
+def _point_net(seed: int, quick: bool) -> PointNet:
+    few = {"max_epochs": 2} if quick else {}
+    return PointNet(random_state=seed, **few)
