@@ -365,8 +365,8 @@ def test_blocks_weigh_the_same_whatever_their_units(seed: int) -> None:
     moved = X.copy()
     moved[:, :2] = 1e6
     assert np.array_equal(machine.predict(moved), machine.predict(X))
-    assert machine.gamma_ in machine.gammas
-    assert machine.cost_ in machine.costs
+    assert 2 * machine.choice_.gamma in machine.gammas
+    assert machine.choice_.cost in machine.costs
 
 
 # Certificates.
