@@ -24,7 +24,7 @@ contrast, Gaussian and shot, as they are, and shrunk towards the clean image unt
 change of a pixel is just inside the radius; one violation ends the run. Turned, shifted and
 stretched images, and those with salt and pepper, are further away than any radius.
 
-Command: ``python -m benchmarks.noise [--quick]``, about seven minutes of one core; ``--quick``
+Command: ``python -m benchmarks.noise [--quick]``; the file says what it cost (CPU). ``--quick``
 (small data, one seed, short training) prints and writes nothing.
 """
 
