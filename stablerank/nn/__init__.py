@@ -11,21 +11,41 @@ from stablerank.nn.losses import (
 )
 from stablerank.nn.margins import margin_bounds
 from stablerank.nn.network import StableRankNetwork, chain_of_layers
+from stablerank.nn.orthogonal import (
+    BjorckLinear,
+    BlockReflectorLinear,
+    CayleyLinear,
+    ExponentialLinear,
+)
+from stablerank.nn.rescaled import (
+    AlmostOrthogonalLinear,
+    GramLinear,
+    SpectralLinear,
+    UnitRowLinear,
+)
 from stablerank.nn.spectral import gram_norm, spectral_norm_upper
 
 __all__ = [
     "Abs",
+    "AlmostOrthogonalLinear",
+    "BjorckLinear",
+    "BlockReflectorLinear",
     "BoxCrossEntropy",
+    "CayleyLinear",
     "CertifiedMarginLoss",
+    "ExponentialLinear",
+    "GramLinear",
     "GroupSort",
     "LinfDistance",
     "LinfLinear",
     "LipschitzClassifier",
     "MaxMin",
     "OffsetCrossEntropy",
+    "SpectralLinear",
     "StableRankNetwork",
     "Standardize",
     "TemperatureCrossEntropy",
+    "UnitRowLinear",
     "chain_of_layers",
     "gram_norm",
     "margin_bounds",
