@@ -1,7 +1,9 @@
 """Lipschitz networks: layers with constants, and the classifier that is built of them."""
 
 from stablerank.nn.activations import Abs, GroupSort, MaxMin
+from stablerank.nn.circular import CircularLinear
 from stablerank.nn.classifier import LipschitzClassifier
+from stablerank.nn.householder import Householder
 from stablerank.nn.linf import LinfDistance, LinfLinear, Standardize
 from stablerank.nn.losses import (
     BoxCrossEntropy,
@@ -23,6 +25,8 @@ from stablerank.nn.rescaled import (
     SpectralLinear,
     UnitRowLinear,
 )
+from stablerank.nn.residual import ConvexPotential, SDPResidual
+from stablerank.nn.sortnet import SortNet
 from stablerank.nn.spectral import gram_norm, spectral_norm_upper
 
 __all__ = [
@@ -33,14 +37,19 @@ __all__ = [
     "BoxCrossEntropy",
     "CayleyLinear",
     "CertifiedMarginLoss",
+    "CircularLinear",
+    "ConvexPotential",
     "ExponentialLinear",
     "GramLinear",
     "GroupSort",
+    "Householder",
     "LinfDistance",
     "LinfLinear",
     "LipschitzClassifier",
     "MaxMin",
     "OffsetCrossEntropy",
+    "SDPResidual",
+    "SortNet",
     "SpectralLinear",
     "StableRankNetwork",
     "Standardize",

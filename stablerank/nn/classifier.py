@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from stablerank.nn.architecture import check_architecture
 from stablerank.nn.losses import (
     BoxCrossEntropy,
     CertifiedMarginLoss,
@@ -22,7 +23,7 @@ from stablerank.nn.losses import (
     TemperatureCrossEntropy,
 )
 from stablerank.nn.margins import check_boxes, margin_bounds
-from stablerank.nn.network import StableRankNetwork, check_architecture
+from stablerank.nn.network import StableRankNetwork
 from stablerank.nn.training import EpochProgress, LipschitzNet, OneCycle, TensorBatches
 from stablerank.progress import ProgressBar
 from stablerank.stability import LINF, Block, Space, StabilityChain

@@ -206,6 +206,11 @@ class BlockReflectorLinear(ParametrizedLinear):
             raise ValueError(f"rank={rank!r}: expected an integer from 1 to {size}.")
         super().__init__(in_features, out_features, bias, gain)
 
+    def draw(self, gain: Tensor | None) -> None:
+        """Only the bias: the subspace is drawn where it is trained."""
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
     def constrain(self) -> None:
         """See :class:`BlockReflector`."""
         reflector = BlockReflector(self.out_features, self.in_features, self.rank)

@@ -74,7 +74,9 @@ class ParametrizedLinear(Parametrized, nn.Linear):
 
     def draw(self, gain: Tensor | None) -> None:
         """Draw the initial weight, and set the bias to 0: orthonormal rows, or columns if fewer."""
-        draw_orthonormal(self, gain)
+        draw_orthonormal(self.weight, gain)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def constrain(self) -> None:
         """Register the parametrization."""
@@ -95,17 +97,23 @@ class ParametrizedLinear(Parametrized, nn.Linear):
         return linear_bounds(self, lower, upper, rounding)
 
 
-def draw_orthonormal(layer: nn.Linear, gain: Tensor | None = None) -> None:
-    """Draw orthonormal rows that lean towards inputs of large `gain`, or orthonormal columns."""
+def draw_orthonormal(weight: Tensor, gain: Tensor | None = None) -> None:
+    """Draw orthonormal rows that lean towards inputs of large `gain`, or orthonormal columns.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (n_out, n_in)
+        Overwritten.
+    gain : Tensor of shape (n_in,), optional
+        Used for rows, if there are at most as many as inputs.
+    """
     with torch.no_grad():
-        drawn = torch.randn_like(layer.weight)
-        wide = layer.out_features <= layer.in_features
+        drawn = torch.randn_like(weight)
+        wide = weight.shape[0] <= weight.shape[1]
         if gain is not None and wide:
             drawn = drawn * gain.to(drawn)
         rows = torch.linalg.qr(drawn.T if wide else drawn).Q
-        layer.weight.copy_(rows.T if wide else rows)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+        weight.copy_(rows.T if wide else rows)
 
 
 def _unpickled(kind: type[nn.Module], attributes: dict[str, Any]) -> nn.Module:

@@ -423,7 +423,10 @@ def test_layers_of_nested_sequences_in_order() -> None:
         ({"hidden": (7,), "layer": "free"}, "hidden=(7,): expected positive integers, multiples"),
         ({"gain": [1.0], "layer": "free"}, "gain has shape (1,), but the layer has 4 inputs"),
         ({"activation": ["abs"]}, "activation=['abs']: expected one of"),
-        ({"layer": "l2"}, 'layer=\'l2\': expected "linf", "linf-distance" or "free"'),
+        (
+            {"layer": "l2"},
+            "layer='l2': expected one of ['linf', 'linf-distance', 'sortnet',",
+        ),
         ({"n_classes": 1}, "n_classes=1: expected an integer >= 2"),
         ({"n_features": 0}, "n_features=0: expected an integer >= 1"),
         ({"n_features": 2.0}, "n_features=2.0: expected an integer >= 1"),
