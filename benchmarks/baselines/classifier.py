@@ -61,11 +61,13 @@ class DiagramClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y has {len(labels)} labels for the {len(X)} clouds of X.")
         self.classes_, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"y has only the class {self.classes_[0]!r}: expected two or more.")
+            raise ValueError(
+                f"y has only the class {self.classes_.tolist()[0]!r}: expected two or more."
+            )
         if counts.min() < 2:
             raise ValueError(
-                f"y has the class {self.classes_[counts.argmin()]!r} only once: settings are found "
-                f"by cross-validation, which needs two clouds of each class or more."
+                f"y has the class {self.classes_.tolist()[counts.argmin()]!r} only once: settings "
+                f"are found by cross-validation, which needs two clouds of each class or more."
             )
         filtration = self._default_filtration() if self.filtration is None else self.filtration
         self.filtration_ = clone(filtration)
@@ -79,7 +81,8 @@ class DiagramClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels of shape (n_clouds,)."""
-        return self.classes_[self.decision_function(X).argmax(axis=1)]
+        scores = self.decision_function(X)
+        return self.classes_[scores.argmax(axis=1)]
 
     def _logits(self, points: Tensor, offsets: NDArray[np.int64], shapes: Any = None) -> Tensor:
         check_is_fitted(self, "n_parameters_")

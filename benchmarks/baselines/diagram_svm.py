@@ -152,7 +152,7 @@ class SlicedWassersteinSVM(DiagramSVM):
         super()._check_parameters()
         check_numbers(self.factors, "factors")
         for name in ("n_directions", "n_bins"):
-            check_count(getattr(self, name) - 1, name)
+            check_count(getattr(self, name), name, least=2)
 
     def _metrics(self, diagrams: DiagramBatch, dimension: int) -> list[Any]:
         return [SlicedWasserstein(dimension, self.n_directions, self.n_bins)]
@@ -169,7 +169,7 @@ class PersistenceFisherSVM(DiagramSVM):
     ----------
     filtration : Filtration, optional
         From clouds to diagrams; AlphaPersistence() by default.
-    bandwidths : sequence of float, default=(0.003, 0.01, 0.03, 0.1, 0.3)
+    bandwidths : sequence of float, default=(0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
         Of the Gaussians, times the largest death of the training diagrams. The paper has the powers
         of 10 from 0.001 to 1000 whatever the unit.
     resolution : int, default=32
@@ -196,7 +196,7 @@ class PersistenceFisherSVM(DiagramSVM):
         self,
         filtration: Any = None,
         *,
-        bandwidths: Sequence[float] = (0.003, 0.01, 0.03, 0.1, 0.3),
+        bandwidths: Sequence[float] = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08),
         resolution: int = 32,
         quantiles: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
         costs: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0),
@@ -215,7 +215,9 @@ class PersistenceFisherSVM(DiagramSVM):
         super()._check_parameters()
         check_numbers(self.bandwidths, "bandwidths")
         check_numbers(self.quantiles, "quantiles")
-        check_count(self.resolution - 1, "resolution")
+        if max(self.quantiles) > 1:
+            raise ValueError(f"quantiles={self.quantiles!r}: expected numbers up to 1.")
+        check_count(self.resolution, "resolution", least=2)
 
     def _metrics(self, diagrams: DiagramBatch, dimension: int) -> list[Any]:
         largest = max(bars.max(initial=0.0) for bars in diagrams.bars.values()) or 1.0

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from benchmarks.baselines.images import blocks_of_similar_size
@@ -24,7 +25,7 @@ from stablerank.diagrams.batch import DiagramBatch
 _SMALLEST = 1e-300  # so that no density is 0
 
 
-class PersistenceFisher:
+class PersistenceFisher(BaseEstimator):
     """Persistence Fisher distances of the diagrams of one homology dimension.
 
     Parameters
@@ -39,6 +40,11 @@ class PersistenceFisher:
         half of the points are at quantiles of the training bars, half are evenly from three
         bandwidths below the first to three above the last; sums are weighed by the area about each
         point, so they are integrals over the plane in the limit.
+
+    Notes
+    -----
+    GUDHI's ``PersistenceFisherDistance`` is :func:`fisher_distance` with Θ the bars of the pair and
+    their twins on the diagonal: there bars count once for being in Θ and once for their density.
 
     Examples
     --------

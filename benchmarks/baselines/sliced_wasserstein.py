@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from stablerank.diagrams.batch import DiagramBatch
 
 
-class SlicedWasserstein:
+class SlicedWasserstein(BaseEstimator):
     """Sliced Wasserstein distances of the diagrams of one homology dimension.
 
     Parameters
@@ -38,10 +39,9 @@ class SlicedWasserstein:
 
     Notes
     -----
-    Distances of the H1 of ORBIT5K are between 0.96 and 1 times those of
-    ``gudhi.representations.SlicedWassersteinDistance``, and correlate with them by 0.99999. GUDHI
-    needs a second for a hundred pairs, exact merging in compiled code 0.3 ms a pair, and this
-    0.3 µs.
+    Distances of the H1 of ORBIT5K are at worst 0.955 times (at the median 0.98 times) those of
+    ``gudhi.representations.SlicedWassersteinDistance``, never more, and correlate with them by
+    0.99999. A pair costs a microsecond; GUDHI's sorting, or merging in compiled code, hundreds.
 
     Examples
     --------
@@ -77,7 +77,8 @@ class SlicedWasserstein:
         even = np.linspace(places.min(axis=0), places.max(axis=0), n_even)
         ranks = np.arange(1, n_quantiles + 1) / (n_quantiles + 1)
         quantiles = np.quantile(places, ranks, axis=0)
-        self.edges_ = np.ascontiguousarray(np.sort(np.concatenate([even, quantiles]), axis=0).T)
+        edges = np.concatenate([even, quantiles]).T
+        self.edges_ = np.sort(np.ascontiguousarray(edges), axis=1)
         return self
 
     def vectors(self, diagrams: DiagramBatch) -> NDArray[np.float64]:
@@ -94,10 +95,10 @@ class SlicedWasserstein:
         projected, diagonal = (
             bars @ torch.from_numpy(matrix) for matrix in (self._lines, self._diagonals)
         )
-        integrals = self._sums_to_the_right(projected) - self._sums_to_the_right(diagonal)
+        integrals = self._left_of(diagonal) - self._left_of(projected)
         return integrals.flatten(1) / len(self.edges_)
 
-    def _sums_to_the_right(self, places: Tensor) -> Tensor:
+    def _left_of(self, places: Tensor) -> Tensor:
         """Integrals of minus the counting functions, seen from each bin's left edge.
 
         A place right of a bin counts the bin's width, one inside it its distance to the left edge;

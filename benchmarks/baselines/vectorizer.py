@@ -117,9 +117,9 @@ def check_not_empty(bars: NDArray[np.float64], dimension: int, name: str) -> Non
         )
 
 
-def check_count(value: Any, name: str) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}={value!r}: expected an integer >= 1.")
+def check_count(value: Any, name: str, least: int = 1) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r}: expected an integer >= {least}.")
 
 
 def check_range(value: tuple[float, ...] | None, name: str, length: int) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from benchmarks.baselines import (
     AtolVectors,
     BettiCurves,
+    DiagramTransformer,
     Landscapes,
     PersistenceFisherSVM,
     PersistenceImages,
+    PersLay,
+    PointNet,
     Silhouettes,
     SlicedWassersteinSVM,
     VectorClassifier,
@@ -32,21 +35,30 @@ _KERNELS = {
     "persistence Fisher kernel": PersistenceFisherSVM,
 }
 
+_NETWORKS = {"PersLay": PersLay, "transformer of bars": DiagramTransformer}
 
-def unconstrained(filtration: Any = None) -> dict[str, Model]:
+ON_DIAGRAMS = (*_VECTORS, *_KERNELS, *_NETWORKS)
+"""Those that see diagrams only, and so take whatever has a filtration."""
+
+
+def unconstrained(filtration: Any = None, only: Sequence[str] | None = None) -> dict[str, Model]:
     """Names in the order of the table; each from a seed, and whether little is enough.
 
     Parameters
     ----------
     filtration : Filtration, optional
         Where diagrams come from; alpha by default.
+    only : sequence of str, optional
+        Which ones; all by default.
     """
     vectors = {
         name: partial(_vectors, make, classifier, filtration)
         for name, (make, classifier) in _VECTORS.items()
     }
     kernels = {name: partial(_kernel, kind, filtration) for name, kind in _KERNELS.items()}
-    return {**vectors, **kernels}
+    networks = {name: partial(_network, kind, filtration) for name, kind in _NETWORKS.items()}
+    models = {**vectors, **kernels, **networks, "PointNet, no persistence": _point_net}
+    return models if only is None else {name: models[name] for name in only}
 
 
 def _vectors(
@@ -59,3 +71,13 @@ def _vectors(
 def _kernel(kind: Any, filtration: Any, seed: int, quick: bool) -> Any:
     few = {"costs": (10.0,)} if quick else {}
     return kind(filtration, random_state=seed, **few)
+
+
+def _network(kind: Any, filtration: Any, seed: int, quick: bool) -> Any:
+    few = {"max_epochs": 2} if quick else {}
+    return kind(filtration, random_state=seed, **few)
+
+
+def _point_net(seed: int, quick: bool) -> PointNet:
+    few = {"max_epochs": 2} if quick else {}
+    return PointNet(random_state=seed, **few)
