@@ -34,7 +34,7 @@ _BATCH_ROWS = 4096
 
 
 class LipschitzClassifier(ClassifierMixin, BaseEstimator):
-    """Classifies vectors by a network with a known constant in ℓ∞, trained by skorch.
+    """Classifies vectors by a network with a known constant in ℓ∞ or ℓ2, trained by skorch.
 
     After training the weights are folded once into float64; those bits predict, are certified and
     are saved.

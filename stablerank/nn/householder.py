@@ -15,8 +15,6 @@ from stablerank.nn.parametrized import Parametrized
 from stablerank.nn.relaxation import Relaxation, residual
 from stablerank.stability import L2, LINF, Bound, Space, StabilityError
 
-_ROUNDINGS = 32  # of an output, relative to the largest input of its pair: 28 at most
-
 
 class UnitDirections(nn.Module):
     """Parametrization of unit vectors of the plane by angles θ: (sin θ/2, −cos θ/2)."""
@@ -103,23 +101,29 @@ class Householder(Parametrized):
     def rounding(
         self, magnitude: NDArray[np.float64], error: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """v·z, twice it times v, and the difference: γ_28 of the largest input at most.
-
-        With |v| <= 1 + 2⁻⁵⁰ and |z_i| <= A, |v·z| <= 1.5 A is off by γ_4 1.5 A, twice it times v_i
-        by γ_4 (3 + 3) A, and the difference of numbers below A and 3 A by γ_1 4 A.
-        """
+        """Of v·z, of twice it times v, and of the difference; see :meth:`_share`."""
         require_float64(self, self.direction)
         constant = self.stability(LINF).constant
         computed = (magnitude + error) * (1 + 1e-12)
-        own = gamma(_ROUNDINGS) * computed + UNDERFLOW
+        own = self._share() * computed + UNDERFLOW
         return constant * magnitude * (1 + 1e-12), (constant * error + own) * (1 + 1e-12)
+
+    def _share(self) -> float:
+        """The rounding of an output, relative to the largest input A of its pair.
+
+        With a = |v_1| + |v_2| and c the larger of the two, |v·z| <= aA is off by γ_4 aA, twice it
+        times v_i by γ_4 4acA, and the difference of numbers below A and 2acA by u (1 + 2ac) A.
+        """
+        v = self.direction.detach().abs()
+        product = float((v.sum(dim=1) * v.amax(dim=1)).max())
+        return gamma(8) * (1 + 6 * product)
 
     def bounds(self, lower: Tensor, upper: Tensor, rounding: bool = True) -> tuple[Tensor, Tensor]:
         """The extremes over the corners of each pair's rectangle, and where a line crosses edges.
 
         An output is linear on each side of the line v·z = 0, so that it is least and largest at
         one of these. Crossings that are rounded are off by 4u A, A the largest input of the pair,
-        and evaluations by γ_28 A.
+        and outputs there by 1 + 2ac times that, and their own rounding; see :meth:`_share`.
         """
         low, high = lower.unflatten(-1, (-1, 2)), upper.unflatten(-1, (-1, 2))
         v = self.direction
@@ -142,7 +146,7 @@ class Householder(Parametrized):
         if rounding:
             require_float64(self, self.direction)
             reach = torch.maximum(low.abs(), high.abs()).amax(dim=-1, keepdim=True)
-            allowed = gamma(3 * _ROUNDINGS) * reach + UNDERFLOW
+            allowed = 3 * self._share() * reach + UNDERFLOW
             least, largest = least - allowed, largest + allowed
         return least.flatten(-2), largest.flatten(-2)
 

@@ -85,8 +85,10 @@ def exact(layer: Any, x: Any) -> list[Fraction]:
     return outputs
 
 
-def test_rounding_stays_within_its_bound(seed: int) -> None:
+@pytest.mark.parametrize("length", [1.0, 1e6])  # such directions come from a file alone
+def test_rounding_stays_within_its_bound(length: float, seed: int) -> None:
     layer, rng = random_layer(seed), np.random.default_rng(seed)
+    layer.direction.mul_(length)
     x = rng.normal(size=(60, 8)) * 10.0 ** rng.integers(-5, 6, size=(60, 1))
     magnitude, error = layer.rounding(np.abs(x).max(axis=1), np.zeros(60))
     computed = layer(torch.from_numpy(x)).detach().numpy()
