@@ -25,7 +25,7 @@ from sklearn.pipeline import Pipeline
 
 from stablerank.files import write_atomically
 from stablerank.nn import LipschitzClassifier, StableRankNetwork
-from stablerank.nn.network import check_architecture
+from stablerank.nn.architecture import check_architecture, state_shapes
 from stablerank.stage_files import (
     check_dimensions,
     is_field,
@@ -214,7 +214,7 @@ def _read_classifier(
     hidden, layer, activation = part["hidden"], part["layer"], part["activation"]
     check_architecture(hidden, layer, activation)
     # before anything is built, since sizes beyond the file's own would fill the memory
-    shapes = _expected_shapes(n_features, hidden, len(classes), layer)
+    shapes = state_shapes(n_features, hidden, len(classes), layer, activation)
     for name in sorted({*shapes, *state}):
         found = tuple(state[name].shape) if name in state else None
         if found != shapes.get(name):
@@ -230,20 +230,6 @@ def _read_classifier(
     classifier.epsilon_, classifier.temperature_ = part["epsilon"], part["temperature"]
     classifier.n_features_in_ = n_features
     return classifier
-
-
-def _expected_shapes(
-    n_features: int, hidden: list[int], n_classes: int, layer: str
-) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(
-        ("standardize.center", "standardize.factor"), (n_features,)
-    )
-    n_in, step = n_features, 1 if layer == "linf-distance" else 2  # an activation after each
-    for i, n_out in enumerate(hidden):
-        shapes[f"body.{step * i}.weight"] = (n_out, n_in)
-        shapes[f"body.{step * i}.bias"] = (n_out,)
-        n_in = n_out
-    return {**shapes, "head.weight": (n_classes, n_in), "head.bias": (n_classes,)}
 
 
 def _plain_labels(classes: NDArray[Any]) -> dict[str, Any]:

@@ -194,10 +194,10 @@ def _global_radii(
     """By the product of constants."""
     _require(classifier, "feature_stability", "pairwise_constants", "rounding")
     chain = studied.chain()
-    constant = chain.then(classifier.feature_stability(chain.target)).constant
-    return _margin_radii(
-        studied, classifier, logits, chain.constant, constant, classifier.pairwise_constants()
-    )
+    features = chain.then(classifier.feature_stability(chain.target))
+    # layers made for ℓ2 end in ℓ2, behind a conversion that stands in their chain
+    pairwise = classifier.pairwise_constants(features.target)
+    return _margin_radii(studied, classifier, logits, chain.constant, features.constant, pairwise)
 
 
 def _l2_radii(

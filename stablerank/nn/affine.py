@@ -85,12 +85,22 @@ def linear_rounding(
         If the weights are not float64.
     """
     require_float64(layer, layer.weight)
-    constant = float(row_norms_upper(layer.weight).max(initial=0.0)) * (1 + 1e-12)
-    shift = 0.0 if layer.bias is None else float(layer.bias.detach().abs().max())
+    return affine_rounding(layer.weight, layer.bias, magnitude, error)
+
+
+def affine_rounding(
+    weight: Tensor,
+    bias: Tensor | None,
+    magnitude: NDArray[np.float64],
+    error: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """:func:`linear_rounding` of the map of a weight, shape (n_out, n_in), and a bias."""
+    constant = float(row_norms_upper(weight).max(initial=0.0)) * (1 + 1e-12)
+    shift = 0.0 if bias is None else float(bias.detach().abs().max())
     reach = (constant * magnitude + shift) * (1 + 1e-12)
     # inputs as computed are larger than the exact ones by `error` at most
     computed = reach + constant * error
-    rounded = constant * error + gamma(layer.in_features + 4) * computed + UNDERFLOW
+    rounded = constant * error + gamma(weight.shape[1] + 4) * computed + UNDERFLOW
     return reach, rounded * (1 + 1e-12)
 
 
@@ -129,19 +139,25 @@ def linear_bounds(
     increased by the relative error of its own 2n + 16 operations on non-negative numbers, and both
     ends are moved outward to the next number.
     """
+    if rounding:
+        require_float64(layer, layer.weight)
+    return affine_bounds(layer.weight, layer.bias, lower, upper, rounding)
+
+
+def affine_bounds(
+    weight: Tensor, bias: Tensor | None, lower: Tensor, upper: Tensor, rounding: bool = True
+) -> tuple[Tensor, Tensor]:
+    """:func:`linear_bounds` of the map of a weight, shape (n_out, n_in), and a bias."""
     if not rounding:
-        middle = nn.functional.linear((lower + upper) / 2, layer.weight, layer.bias)
-        spread = nn.functional.linear((upper - lower) / 2, layer.weight.abs())
+        middle = nn.functional.linear((lower + upper) / 2, weight, bias)
+        spread = nn.functional.linear((upper - lower) / 2, weight.abs())
         return middle - spread, middle + spread
-    require_float64(layer, layer.weight)
     center, radius = center_and_radius(lower, upper)
-    middle = nn.functional.linear(center, layer.weight, layer.bias)
-    share, shift = 2 * gamma(layer.in_features + 4), layer.bias
+    middle = nn.functional.linear(center, weight, bias)
+    share, n_in = 2 * gamma(weight.shape[1] + 4), weight.shape[1]
     reach = radius + share * (center.abs() + radius)
-    spread = nn.functional.linear(
-        reach, layer.weight.abs(), None if shift is None else share * shift.abs()
-    )
-    spread = spread * (1 + gamma(2 * layer.in_features + 16)) + UNDERFLOW
+    spread = nn.functional.linear(reach, weight.abs(), None if bias is None else share * bias.abs())
+    spread = spread * (1 + gamma(2 * n_in + 16)) + UNDERFLOW
     return round_down(middle - spread), round_up(middle + spread)
 
 

@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from stablerank.nn.architecture import check_architecture
 from stablerank.nn.losses import (
     BoxCrossEntropy,
     CertifiedMarginLoss,
@@ -22,7 +23,7 @@ from stablerank.nn.losses import (
     TemperatureCrossEntropy,
 )
 from stablerank.nn.margins import check_boxes, margin_bounds
-from stablerank.nn.network import StableRankNetwork, check_architecture
+from stablerank.nn.network import StableRankNetwork
 from stablerank.nn.training import EpochProgress, LipschitzNet, OneCycle, TensorBatches
 from stablerank.progress import ProgressBar
 from stablerank.stability import LINF, Block, Space, StabilityChain
@@ -33,7 +34,7 @@ _BATCH_ROWS = 4096
 
 
 class LipschitzClassifier(ClassifierMixin, BaseEstimator):
-    """Classifies vectors by a network with a known constant in ℓ∞, trained by skorch.
+    """Classifies vectors by a network with a known constant in ℓ∞ or ℓ2, trained by skorch.
 
     After training the weights are folded once into float64; those bits predict, are certified and
     are saved.

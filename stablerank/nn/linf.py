@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -16,13 +15,11 @@ from stablerank.nn.affine import (
     UNDERFLOW,
     UNIT_ROUNDOFF,
     gamma,
-    linear_bound,
-    linear_bounds,
-    linear_rounding,
     require_float64,
     require_linf,
     row_norms_upper,
 )
+from stablerank.nn.parametrized import ParametrizedLinear
 from stablerank.stability import L2, LINF, Bound, Space
 
 
@@ -78,7 +75,7 @@ def _surviving(magnitudes: Tensor) -> Tensor:
         counts = smaller
 
 
-class LinfLinear(nn.Linear):
+class LinfLinear(ParametrizedLinear):
     """Affine layer whose rows have ℓ1 norm at most 1: 1-Lipschitz from ℓ∞ to ℓ∞.
 
     Parameters
@@ -93,37 +90,17 @@ class LinfLinear(nn.Linear):
 
     Notes
     -----
-    ‖Wx − Wx′‖∞ <= max_i ‖w_i‖₁ ‖x − x′‖∞, with equality for x − x′ = ±sign(w_i).
+    ‖Wx − Wx′‖∞ <= max_i ‖w_i‖₁ ‖x − x′‖∞, with equality for x − x′ = ±sign(w_i). From ℓ2 to ℓ2 its
+    constant is the spectral norm, which may be larger than 1.
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, gain: Tensor | None = None
-    ) -> None:
-        super().__init__(in_features, out_features, bias)
-        if gain is not None and gain.shape != (in_features,):
-            raise ValueError(
-                f"gain has shape {tuple(gain.shape)}, but the layer has {in_features} inputs: "
-                f"expected one number an input."
-            )
+    def draw(self, gain: Tensor | None) -> None:
+        """Rows of ℓ1 norm 1, in proportion to `gain`."""
         draw_in_l1_ball(self, gain)
+
+    def constrain(self) -> None:
+        """See :class:`RowsInL1Ball`."""
         parametrize.register_parametrization(self, "weight", RowsInL1Ball())
-
-    def stability(self, source: Space = LINF) -> Bound:
-        """The largest ℓ1 norm of a row, computed from the weights and rounded up.
-
-        From ℓ2 to ℓ2 the spectral norm, which may be larger than 1.
-        """
-        return linear_bound(self, source)
-
-    def rounding(
-        self, magnitude: NDArray[np.float64], error: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """See :func:`linear_rounding`."""
-        return linear_rounding(self, magnitude, error)
-
-    def bounds(self, lower: Tensor, upper: Tensor, rounding: bool = True) -> tuple[Tensor, Tensor]:
-        """See :func:`~stablerank.nn.affine.linear_bounds`."""
-        return linear_bounds(self, lower, upper, rounding)
 
     def fold(self) -> None:
         """Replace the parametrization by the projected weights, in rows of norm at most 1.
@@ -131,25 +108,13 @@ class LinfLinear(nn.Linear):
         Rows that rounding left outside of the ball are shrunk by a few units in the last place, so
         that their exact ℓ1 norms, summed without rounding, are at most 1.
         """
-        if parametrize.is_parametrized(self, "weight"):
-            parametrize.remove_parametrizations(self, "weight", leave_parametrized=True)
+        super().fold()
         with torch.no_grad():
             # in float64, since an upper bound rounded to float32 is none
             upper = torch.from_numpy(row_norms_upper(self.weight))
             below_one = 1 - 8 * torch.finfo(self.weight.dtype).eps
             shrink = torch.where(upper > 1, below_one / upper, 1.0)
             self.weight.mul_(shrink.to(self.weight).unsqueeze(1))
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickled by its attributes: torch refuses to pickle parametrized layers."""
-        kind = parametrize.type_before_parametrizations(self)
-        return _unpickled, (kind, self.__dict__.copy())
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> LinfLinear:
-        """As pickled. Copies by torch share one class, and folding one takes it from the others."""
-        rebuild, arguments = self.__reduce_ex__(4)
-        layer: LinfLinear = rebuild(*copy.deepcopy(arguments, memo))
-        return layer
 
 
 def draw_in_l1_ball(layer: nn.Linear, gain: Tensor | None = None) -> None:
@@ -344,13 +309,3 @@ class Standardize(nn.Module):
     def extra_repr(self) -> str:
         """Size."""
         return f"n_features={self.center.numel()}"
-
-
-def _unpickled(kind: type[LinfLinear], attributes: dict[str, Any]) -> LinfLinear:
-    layer = kind.__new__(kind)
-    nn.Module.__init__(layer)
-    if "parametrizations" in attributes["_modules"]:
-        layer.weight = nn.Parameter(torch.zeros(1, 1))  # in its place come the attributes
-        parametrize.register_parametrization(layer, "weight", RowsInL1Ball())
-    layer.__dict__.update(attributes)
-    return layer

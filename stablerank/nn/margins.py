@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from stablerank.nn.activations import Abs, GroupSort, MaxMin
-from stablerank.nn.linf import LinfDistance, LinfLinear, Standardize
+from stablerank.nn.architecture import AFFINE
+from stablerank.nn.householder import Householder
+from stablerank.nn.linf import LinfDistance, Standardize
 from stablerank.nn.network import certified_layers, layer_bounds
 from stablerank.nn.relaxation import (
     Affine,
@@ -25,6 +27,8 @@ from stablerank.nn.relaxation import (
     margins_from_below,
     sorting_network,
 )
+from stablerank.nn.residual import ConvexPotential, SDPResidual
+from stablerank.nn.sortnet import SortNet
 
 _NUMBERS_AT_ONCE = 2**20  # 8 MB stay in the cache: twice as fast as one batch
 
@@ -115,7 +119,7 @@ def layer_relaxations(
     """
     own: Any = layer
     kind = parametrize.type_before_parametrizations(layer)  # subclasses may compute anything
-    if kind in (nn.Linear, LinfLinear):
+    if kind in AFFINE:
         return [Affine(lower, upper, own.weight, own.bias)]
     if kind is Standardize:
         return [Diagonal(lower, upper, own.center, own.factor)]
@@ -127,6 +131,8 @@ def layer_relaxations(
         return [Rectified(lower, upper, -1.0, 2.0)]
     if kind is LinfDistance and own.p == math.inf:
         return [Distance(lower, upper, own.weight, own.bias, outputs[1])]
+    if kind in (SDPResidual, ConvexPotential, Householder):
+        return list(own.relaxations(lower, upper))
     if kind is nn.Identity:
         return []
     return [Between(lower, upper, outputs)]
@@ -161,7 +167,8 @@ def _numbers_a_row(layers: Sequence[nn.Module], n_features: int) -> int:
     """Of the largest array that is held for each box."""
     own: list[Any] = [layer for layer in layers if hasattr(layer, "weight")]
     widths = [n_features, *(layer.weight.shape[0] for layer in own)]
-    distances = [layer.weight.numel() for layer in own if isinstance(layer, LinfDistance)]
+    neurons = (LinfDistance, SortNet)
+    distances = [layer.weight.numel() for layer in own if isinstance(layer, neurons)]
     return int(max(max(widths) * widths[-1], *distances, 1))
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,19 +12,33 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _Orthogonal
 
-from stablerank.nn.activations import Abs, GroupSort, MaxMin
 from stablerank.nn.affine import linear_bound, linear_bounds, linear_rounding, pairwise_norms_upper
+from stablerank.nn.architecture import (
+    AFFINE,
+    IN_L2,
+    body_layers,
+    check_architecture,
+    head_layer,
+    is_integer,
+)
 from stablerank.nn.blocks import row_constants
-from stablerank.nn.linf import LinfDistance, LinfLinear, Standardize, draw_in_l1_ball
-from stablerank.stability import L2, LINF, Block, Bound, Space, StabilityChain, StabilityError
-
-_GROUPS = {"maxmin": 2, "groupsort": 4, "abs": 1, "relu": 1}
-_LAYERS = ("linf", "linf-distance", "free")
+from stablerank.nn.linf import Standardize
+from stablerank.stability import (
+    L2,
+    LINF,
+    Block,
+    Bound,
+    Space,
+    StabilityChain,
+    StabilityError,
+    conversion,
+)
 
 
 class StableRankNetwork(nn.Module):
-    """A classifier of rank vectors: 1-Lipschitz from standardised ℓ∞ to each logit, unless free.
+    """A classifier of rank vectors: 1-Lipschitz up to its features in ℓ∞ or in ℓ2, unless free.
 
     Parameters
     ----------
@@ -33,12 +46,15 @@ class StableRankNetwork(nn.Module):
         Length of the vectors, number of classes (at least 2).
     hidden : sequence of int, default=(128, 128, 128)
         Widths of the hidden layers.
-    layer : {"linf", "linf-distance", "free"}, default="linf"
-        Affine layers with rows in the ℓ1 ball, ℓ∞-distance neurons (without activation), or affine
-        layers without constraint: their constant is a product of norms, and mostly says nothing,
-        but boxes may certify them, when they were trained for it.
-    activation : {"maxmin", "groupsort", "abs", "relu"}, default="maxmin"
-        Between affine layers; groups of 2 and of 4.
+    layer : str, default="linf"
+        In ℓ∞: "linf", affine layers with rows in the ℓ1 ball; "linf-distance" and "sortnet",
+        neurons without activation. In ℓ2: "cayley", "exponential", "bjorck", "bro", "aol", "gram"
+        and "spectral", affine layers whose weights are orthogonal or divided by a norm; "sll"
+        and "cpl", residual layers without activation, behind an orthogonal one where the width
+        changes. "free": affine layers without constraint; their constant is a product of norms,
+        and mostly says nothing, but boxes may certify them, when they were trained for it.
+    activation : {"maxmin", "groupsort", "abs", "relu", "householder"}, default="maxmin"
+        Between affine layers; groups of 2, 4, 1, 1 and 2.
     center, scale : array-like of shape (n_features,), optional
         The inputs are shifted and divided by these; 0 and 1 by default.
     gain : array-like of shape (n_features,), optional
@@ -57,7 +73,7 @@ class StableRankNetwork(nn.Module):
         From vectors to inputs in units of epsilon, in float64.
     body : nn.Sequential
         From these to features.
-    head : LinfLinear, or nn.Linear when free
+    head : LinfLinear, UnitRowLinear in ℓ2, or nn.Linear when free
         From features to logits; pairs of its rows give the margin's constants (N3).
 
     Examples
@@ -74,7 +90,7 @@ class StableRankNetwork(nn.Module):
         n_features: int,
         n_classes: int,
         hidden: Sequence[int] = (128, 128, 128),
-        layer: Literal["linf", "linf-distance", "free"] = "linf",
+        layer: str = "linf",
         activation: str = "maxmin",
         center: Any = None,
         scale: Any = None,
@@ -82,7 +98,7 @@ class StableRankNetwork(nn.Module):
     ) -> None:
         super().__init__()
         for name, value, least in (("n_features", n_features, 1), ("n_classes", n_classes, 2)):
-            if not _is_integer(value) or value < least:
+            if not is_integer(value) or value < least:
                 raise ValueError(f"{name}={value!r}: expected an integer >= {least}.")
         check_architecture(hidden, layer, activation)
         self.n_features, self.n_classes = int(n_features), int(n_classes)
@@ -92,22 +108,16 @@ class StableRankNetwork(nn.Module):
             np.zeros(n_features) if center is None else center,
             np.ones(n_features) if scale is None else scale,
         )
-        layers: list[nn.Module] = []
         spread = None if gain is None else torch.as_tensor(np.asarray(gain), dtype=torch.float32)
-        widths = [self.n_features, *self.hidden]
         if self.standardize.center.numel() != n_features:
             raise ValueError(
                 f"center and scale have {self.standardize.center.numel()} entries, but "
                 f"n_features={n_features}: expected one a feature."
             )
-        for i, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
-            if layer == "linf-distance":
-                layers.append(LinfDistance(n_in, n_out))
-            else:
-                layers.append(_affine(layer, n_in, n_out, spread if i == 0 else None))
-                layers.append(_activation(activation))
+        layers = body_layers(self.n_features, self.hidden, layer, activation, spread)
         self.body = nn.Sequential(*layers)
-        self.head = _affine(layer, widths[-1], self.n_classes, None if hidden else spread)
+        width = self.hidden[-1] if self.hidden else self.n_features
+        self.head = head_layer(layer, width, self.n_classes, None if hidden else spread)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of vectors: shape (n, n_features) to (n, n_classes)."""
@@ -117,19 +127,29 @@ class StableRankNetwork(nn.Module):
         return logits
 
     def stability(self, source: Space = LINF) -> StabilityChain:
-        """The bounds from the vectors to the logits, a line a layer: in ℓ∞, or in ℓ2.
+        """The bounds from the vectors to the logits, a line a layer: from ℓ∞, or from ℓ2.
 
         Raises
         ------
         StabilityError
             If a layer has no `stability` and is none of the known ones.
         """
-        return self.feature_stability(source).then(layer_bound(self.head, source))
+        features = self.feature_stability(source)
+        return features.then(layer_bound(self.head, features.target))
 
     def feature_stability(self, source: Space = LINF) -> StabilityChain:
-        """The bounds from the vectors to the features before the head."""
-        *features, _ = certified_layers(self)
-        return chain_of_layers(nn.Sequential(*features), source)
+        """The bounds from the vectors to the features before the head.
+
+        From ℓ∞, layers made for ℓ2 stand behind a conversion, which costs the root of the number
+        of features: the chain then ends in ℓ2, and :meth:`pairwise_constants` of that belong to it.
+        """
+        standardize, *layers = certified_layers(self)[:-1]
+        chain = chain_of_layers(standardize, source)
+        if source == LINF and self.layer in IN_L2 and layers:
+            chain = chain.then(conversion(LINF, L2, dimension=self.n_features))
+        if not layers:
+            return chain
+        return chain.then(chain_of_layers(nn.Sequential(*layers), chain.target))
 
     def block_stability(self, source: Space, blocks: Sequence[Block]) -> StabilityChain:
         """The bounds from an adversary to the features in ℓ∞, by blocks of coordinates.
@@ -153,7 +173,7 @@ class StableRankNetwork(nn.Module):
         """
         layers = certified_layers(self)
         first: Any = layers[1]
-        if len(layers) < 3 or _torch_layer(first) not in (nn.Linear, LinfLinear):
+        if len(layers) < 3 or _torch_layer(first) not in AFFINE:
             raise StabilityError("Blocks of coordinates need a first layer that is affine.")
         weight = first.weight.detach().double().cpu().numpy()
         scales = self.standardize.factor.detach().double().cpu().numpy()
@@ -260,49 +280,6 @@ class StableRankNetwork(nn.Module):
         return copied
 
 
-def check_architecture(hidden: Any, layer: Any, activation: Any) -> None:
-    """Raise unless these are widths, a kind of layer and an activation that fit together.
-
-    Raises
-    ------
-    ValueError
-        For unknown names, and for widths that are not multiples of the activation's group.
-    """
-    if not isinstance(activation, str) or activation not in _GROUPS:
-        raise ValueError(f"activation={activation!r}: expected one of {sorted(_GROUPS)}.")
-    if layer not in _LAYERS:
-        raise ValueError(f'layer={layer!r}: expected "linf", "linf-distance" or "free".')
-    if isinstance(hidden, (str, bytes)) or not isinstance(hidden, Sequence):
-        raise ValueError(f"hidden={hidden!r}: expected a tuple of widths, such as (128, 128).")
-    group = 1 if layer == "linf-distance" else _GROUPS[activation]
-    if not all(_is_integer(width) and width > 0 and width % group == 0 for width in hidden):
-        raise ValueError(
-            f"hidden={tuple(hidden)!r}: expected positive integers, multiples of {group} for "
-            f"activation={activation!r}."
-        )
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _activation(name: str) -> nn.Module:
-    return {"maxmin": MaxMin(), "groupsort": GroupSort(4), "abs": Abs(), "relu": nn.ReLU()}[name]
-
-
-def _affine(kind: str, n_in: int, n_out: int, gain: Tensor | None) -> nn.Linear:
-    if kind != "free":
-        return LinfLinear(n_in, n_out, gain=gain)
-    if gain is not None and gain.shape != (n_in,):
-        raise ValueError(
-            f"gain has shape {tuple(gain.shape)}, but the layer has {n_in} inputs: expected one "
-            f"number an input."
-        )
-    layer = nn.Linear(n_in, n_out)
-    draw_in_l1_ball(layer, gain)  # boxes as wide as the input's, where training for boxes starts
-    return layer
-
-
 def chain_of_layers(body: nn.Module, source: Space = LINF) -> StabilityChain:
     """The bounds of layers that stand one after the other.
 
@@ -358,9 +335,10 @@ def certified_layers(module: nn.Module) -> list[nn.Module]:
                 f"{where} has a forward hook, or a forward of its own: what it computes is not "
                 f"what its class says. Remove it, or put it into a layer with stability and bounds."
             )
-        moving = (
-            isinstance(part, parametrize.ParametrizationList)
-            and next(part.buffers(), None) is not None
+        moving = isinstance(part, parametrize.ParametrizationList) and any(
+            next(own.buffers(), None) is not None
+            for own in part
+            if type(own) is not _Orthogonal  # whose buffer is the matrix that it began with
         )
         if moving and part.training:
             raise StabilityError(

@@ -46,7 +46,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stablerank.nn.affine import UNDERFLOW, center_and_radius, gamma
+from stablerank.nn.affine import UNDERFLOW, affine_bounds, center_and_radius, gamma
 
 
 class Relaxation(ABC):
@@ -117,13 +117,15 @@ class Diagonal(Relaxation):
 
 
 class Rectified(Relaxation):
-    """a·x + h·max(x, 0) with h > 0, coordinate by coordinate: ReLU (0, 1) and |x| (−1, 2).
+    """a·x + h·max(x, 0) with h >= 0, coordinate by coordinate: ReLU (0, 1) and |x| (−1, 2).
 
     See :func:`_lines`. With |a| + h <= 3, the errors of A′ and of the gaps are below 32 roundings
     of |A||x|, and those of the sum are γ_k 2|A||x|: v = 3|x|.
     """
 
-    def __init__(self, lower: Tensor, upper: Tensor, slope: float, kink: float) -> None:
+    def __init__(
+        self, lower: Tensor, upper: Tensor, slope: float | Tensor, kink: float | Tensor
+    ) -> None:
         super().__init__(lower, upper)
         self.slope, self.kink = slope, kink
         self.lines = _lines(lower, upper)
@@ -201,6 +203,36 @@ def sorting_network(lower: Tensor, upper: Tensor, size: int) -> list[Relaxation]
         lower, upper = step.outputs()
         steps.append(step)
     return steps
+
+
+def residual(
+    lower: Tensor, upper: Tensor, inward: Tensor, bias: Tensor | None, outward: Tensor
+) -> list[Relaxation]:
+    """X + U max(Vx + b, 0), as x ↦ (x, Vx + b) ↦ (x, max(Vx + b, 0)) ↦ x + U max(Vx + b, 0).
+
+    Between the steps x is carried on, so that the relaxation sees what cancels.
+
+    Parameters
+    ----------
+    lower, upper : Tensor of shape (n, n_in), float64
+        The box of the inputs.
+    inward, bias, outward : Tensor of shape (m, n_in), (m,) and (n_in, m)
+        V, b and U.
+    """
+    n_in, m = lower.shape[1], len(inward)
+    carried = torch.eye(n_in, dtype=lower.dtype, device=lower.device)
+    shift = lower.new_zeros(n_in + m)
+    if bias is not None:
+        shift[n_in:] = bias
+    hidden = affine_bounds(inward, bias, lower, upper)
+    ends = [torch.cat(pair, dim=1) for pair in zip((lower, upper), hidden, strict=True)]
+    active = [torch.cat([ends[i][:, :n_in], hidden[i].clamp_min(0)], dim=1) for i in (0, 1)]
+    kink = torch.cat([lower.new_zeros(n_in), lower.new_ones(m)])
+    return [
+        Affine(lower, upper, torch.cat([carried, inward]), shift),
+        Rectified(ends[0], ends[1], 1 - kink, kink),
+        Affine(active[0], active[1], torch.cat([carried, outward], dim=1), None),
+    ]
 
 
 class Distance(Relaxation):

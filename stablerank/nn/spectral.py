@@ -68,19 +68,27 @@ def gram_norm(weight: Tensor, iterations: int = 6) -> Tensor:
     if not whole or iterations < 0:
         raise ValueError(f"iterations={iterations!r}: expected an integer >= 0.")
     _check_matrix(tuple(weight.shape), bool(torch.isfinite(weight).all()))
-    largest = weight.detach().abs().amax() if weight.numel() else weight.new_zeros(())
-    if not bool(largest > 0):
-        return (weight * 0).sum()
-    gram = weight / largest  # two quotients: 1 / largest would overflow for subnormal matrices
+    return unchecked_gram_norm(weight, iterations)
+
+
+def unchecked_gram_norm(weight: Tensor, iterations: int = 6) -> Tensor:
+    """:func:`gram_norm` of a finite matrix; no branch depends on its numbers, so it compiles."""
+    if not weight.numel():
+        return weight.sum()
+    tiny = torch.finfo(weight.dtype).tiny
+    largest = weight.detach().abs().amax()
+    # two quotients: 1 / largest would overflow for subnormal matrices
+    gram = weight / torch.where(largest > 0, largest, 1.0)
     if gram.shape[0] < gram.shape[1]:
         gram = gram.T
     logarithm = largest.new_zeros(())
     for _ in range(iterations):
-        size = torch.linalg.matrix_norm(gram.detach())
+        size = torch.linalg.matrix_norm(gram.detach()).clamp_min(tiny)  # is 0 for zero matrices
         gram = gram / size
         logarithm = 2 * (logarithm + size.log())
         gram = gram.T @ gram
-    logarithm = (logarithm + torch.linalg.matrix_norm(gram).log()) / 2.0**iterations
+    last = torch.linalg.matrix_norm(gram).clamp_min(tiny)
+    logarithm = (logarithm + last.log()) / 2.0**iterations
     norm: Tensor = largest * logarithm.exp()
     return norm
 

@@ -19,10 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stablerank.nn import (
+    Abs,
+    ConvexPotential,
     GroupSort,
+    Householder,
     LinfDistance,
     LinfLinear,
     MaxMin,
+    SDPResidual,
+    SortNet,
     StableRankNetwork,
     Standardize,
     chain_of_layers,
@@ -39,6 +44,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "free relu": {"hidden": (7, 5), "layer": "free", "activation": "relu"},
     "free maxmin": {"hidden": (12, 8), "layer": "free"},
     "no hidden layer": {"hidden": ()},
+    "sortnet": {"hidden": (7, 5), "layer": "sortnet"},
+    "cayley": {"hidden": (12, 8), "layer": "cayley"},
+    "exponential abs": {"hidden": (7, 5), "layer": "exponential", "activation": "abs"},
+    "bjorck relu": {"hidden": (7, 5), "layer": "bjorck", "activation": "relu"},
+    "bro householder": {"hidden": (12, 8), "layer": "bro", "activation": "householder"},
+    "aol": {"hidden": (12, 8), "layer": "aol"},
+    "gram groupsort": {"hidden": (12, 8), "layer": "gram", "activation": "groupsort"},
+    "spectral": {"hidden": (12, 8), "layer": "spectral"},
+    "sll": {"hidden": (8, 5), "layer": "sll"},
+    "cpl": {"hidden": (7, 7), "layer": "cpl"},
+    "bro, no hidden layer": {"hidden": (), "layer": "bro"},
 }
 
 
@@ -62,7 +78,7 @@ def trained(kind: str, seed: int) -> StableRankNetwork:
         optimizer.zero_grad()
         nn.functional.cross_entropy(network(x), y).backward()
         optimizer.step()
-    return network
+    return network.eval()
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +212,45 @@ def exact_logits(network: StableRankNetwork, x: NDArray[np.float64]) -> list[Fra
             z = list(itertools.chain.from_iterable(groups))
         elif isinstance(layer, nn.ReLU):
             z = [max(a, Fraction(0)) for a in z]
+        elif isinstance(layer, SortNet):
+            order = fractions(layer.order)
+            z = [
+                sum(
+                    (
+                        o * d
+                        for o, d in zip(
+                            order,
+                            sorted(
+                                (abs(a - w) for a, w in zip(z, fractions(row), strict=True)),
+                                reverse=True,
+                            ),
+                            strict=False,
+                        )
+                    ),
+                    bias,
+                )
+                for row, bias in zip(layer.weight, fractions(layer.bias), strict=True)
+            ]
+        elif isinstance(layer, Householder):
+            pairs_ = zip(z[0::2], z[1::2], map(fractions, layer.direction), strict=True)
+            reflected = ((a, b, v, min(v[0] * a + v[1] * b, Fraction(0))) for a, b, v in pairs_)
+            z = [
+                one - 2 * behind * w
+                for a, b, v, behind in reflected
+                for one, w in ((a, v[0]), (b, v[1]))
+            ]
+        elif isinstance(layer, (SDPResidual, ConvexPotential)):
+            rows = [fractions(row) for row in layer.weight]
+            hidden = [
+                max(sum((w * a for w, a in zip(row, z, strict=True)), bias), Fraction(0))
+                for row, bias in zip(rows, fractions(layer.bias), strict=True)
+            ]
+            z = [
+                a - sum((h * row[i] for h, row in zip(hidden, rows, strict=True)), Fraction(0))
+                for i, a in enumerate(z)
+            ]
         else:
+            assert isinstance(layer, Abs)
             z = [abs(a) for a in z]
     return z
 
@@ -233,8 +287,8 @@ def test_logits_are_as_exact_as_the_bound_says(
         assert worst_share(folded, seed, folded.rounding, batch) <= 1
     assert worst_share(folded, seed, folded.rounding, error=1e-6) <= 1
     # a thousandth of it is not enough, and a bound of 0 is none
-    # norms of 7 in three layers that are free, of which an input meets a few
-    too_small = 1e3 if folded.layer != "free" else 1e5
+    # row norms of 3 to 7 in three layers, of which an input meets a few
+    too_small = 1e3 if folded.layer in ("linf", "linf-distance", "sortnet") else 1e5
     assert worst_share(folded, seed, lambda m, e: folded.rounding(m, e) / too_small) > 1
     assert worst_share(folded, seed, lambda m, e: np.zeros_like(m)) > 1
 
@@ -331,7 +385,7 @@ def test_copies_compute_the_same_and_are_others(
 ) -> None:
     network = networks[kind]
     x = torch.tensor(np.random.default_rng(0).normal(size=(5, N_FEATURES)))
-    fresh = StableRankNetwork(N_FEATURES, 3, **KINDS[kind])
+    fresh = StableRankNetwork(N_FEATURES, 3, **KINDS[kind]).eval()
     fresh.load_state_dict(network.state_dict())
     file = io.BytesIO()
     torch.save(network, file)
@@ -364,8 +418,15 @@ def test_folding_gives_a_float64_copy(kind: str, networks: dict[str, StableRankN
     assert not folded.training
     assert not any("parametrizations" in name for name in folded.state_dict())
     torch.testing.assert_close(folded(x), before.double(), rtol=1e-4, atol=1e-4)
-    if network.layer != "free":
-        assert folded.stability().constant <= float(network.standardize.factor.max()) * (1 + 1e-15)
+    largest = float(network.standardize.factor.max())
+    if network.layer in ("linf", "linf-distance", "sortnet"):
+        assert folded.stability().constant <= largest * (1 + 1e-14)
+    elif network.layer != "free" and network.hidden:
+        features = folded.feature_stability()
+        loose = 1.05 if network.layer == "spectral" else 1 + 1e-6
+        assert (features.source, features.target) == (LINF, L2)
+        assert features.constant <= largest * math.sqrt(N_FEATURES) * loose**3
+        assert folded.feature_stability(L2).constant <= largest * loose**3
     twice = folded.folded()
     assert torch.equal(twice(x), folded(x))
 
@@ -423,7 +484,10 @@ def test_layers_of_nested_sequences_in_order() -> None:
         ({"hidden": (7,), "layer": "free"}, "hidden=(7,): expected positive integers, multiples"),
         ({"gain": [1.0], "layer": "free"}, "gain has shape (1,), but the layer has 4 inputs"),
         ({"activation": ["abs"]}, "activation=['abs']: expected one of"),
-        ({"layer": "l2"}, 'layer=\'l2\': expected "linf", "linf-distance" or "free"'),
+        (
+            {"layer": "l2"},
+            "layer='l2': expected one of ['linf', 'linf-distance', 'sortnet',",
+        ),
         ({"n_classes": 1}, "n_classes=1: expected an integer >= 2"),
         ({"n_features": 0}, "n_features=0: expected an integer >= 1"),
         ({"n_features": 2.0}, "n_features=2.0: expected an integer >= 1"),
