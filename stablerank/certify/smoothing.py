@@ -32,7 +32,7 @@ from stablerank.certify.threats import threat_space
 from stablerank.checker.file_format import cloud_digest
 from stablerank.diagrams.clouds import Cloud, check_clouds
 from stablerank.diagrams.workers import check_workers, map_chunks
-from stablerank.stability import FROBENIUS, L2, LINF, StabilityError
+from stablerank.stability import FROBENIUS, L2, LINF, Space, StabilityChain, StabilityError
 from stablerank.stages import pipeline_stages
 
 _SELECTION, _ESTIMATION, _PREDICTION = range(3)  # each has draws of its own
@@ -168,7 +168,8 @@ class SmoothedClassifier(ClassifierMixin, BaseEstimator):
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The share of clouds whose label is predicted; to abstain is no such prediction."""
-        return float(np.average(self.predict(X) == np.asarray(y), weights=sample_weight))
+        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        return float(np.average(self.predict(X) == np.asarray(y), weights=weights))
 
     def certify(self, X: Any) -> Certificates:
         """How far, in Frobenius norm, the points may move before the smoothed label can change.
@@ -232,6 +233,19 @@ class SmoothedClassifier(ClassifierMixin, BaseEstimator):
             draws=draws,
         )
 
+    def stability(self, source: Space) -> StabilityChain:
+        """Refused: what is known of the smoothed classifier is known of a cloud, by draws.
+
+        Raises
+        ------
+        StabilityError
+            Always.
+        """
+        raise StabilityError(
+            "A SmoothedClassifier has no constant: its certificates are those of its own "
+            'certify(X), for threat="frobenius".'
+        )
+
     def _check(self, X: Any) -> list[Cloud]:
         for name, least in (("n_samples", 2), ("n_selection", 1)):
             value = getattr(self, name)
@@ -277,10 +291,12 @@ class SmoothedClassifier(ClassifierMixin, BaseEstimator):
         top = means.argmax(axis=1)
         if self.temperature is None:
             counts = np.sort([own.sum(axis=0) for own in votes], axis=1)
-            return top, majority_pvalue(counts[:, -1], counts[:, -2]) <= self.alpha
+            pvalues = majority_pvalue(counts[:, -1], counts[:, -2])
+            return top, np.asarray(pvalues <= self.alpha)
         gaps = [_gaps(own, label) for own, label in zip(votes, top, strict=True)]
         lower = self._mean_lower(*np.swapaxes(gaps, 0, 1))
-        return top, (np.where(_others(top, lower.shape[1]), lower, 1.0) > 0.5).all(axis=1)
+        least = np.where(_others(top, lower.shape[1]), lower, 1.0).min(axis=1)
+        return top, np.asarray(least > 0.5)
 
     def _study(self, cloud: Cloud) -> _Studied:
         selection = self._votes(cloud, purpose=_SELECTION, n=self.n_selection)
