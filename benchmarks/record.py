@@ -111,6 +111,6 @@ def _plain(value: Any) -> Any:
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(
-        ["git", *arguments], cwd=RESULTS.parent, capture_output=True, text=True, check=False
+        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
     return done.stdout.strip()

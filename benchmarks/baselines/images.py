@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmarks.baselines.vectorizer import (
-    Vectorizer,
+    DifferentiableVectorizer,
     check_count,
     check_not_empty,
     check_power,
@@ -19,7 +21,7 @@ from stablerank.diagrams.batch import DiagramBatch
 _BLOCK = 2**21  # numbers in one factor: 16 MB
 
 
-class PersistenceImages(Vectorizer):
+class PersistenceImages(DifferentiableVectorizer):
     """Sums of Gaussians at (birth, death − birth), sampled on a grid.
 
     A Gaussian is a product of one in x and one in y, so the image of a diagram is one product of
@@ -86,7 +88,7 @@ class PersistenceImages(Vectorizer):
         xs, ys = self.fitted_[dimension]
         counts = batch.n_bars(dimension)
         images = np.zeros((len(batch), len(ys), len(xs)))
-        for clouds in _blocks(counts, max(len(xs), len(ys))):
+        for clouds in blocks_of_similar_size(counts, max(len(xs), len(ys))):
             # (0, 0) pads, and gets no weight.
             bars = batch[clouds].padded(dimension)
             lengths = bars[..., 1] - bars[..., 0]
@@ -97,6 +99,17 @@ class PersistenceImages(Vectorizer):
             images[clouds] = in_y.transpose(0, 2, 1) @ in_x
         return images.reshape(len(batch), -1)
 
+    def _from_bars(self, births: Tensor, deaths: Tensor, dimension: int) -> Tensor:
+        xs, ys = (torch.from_numpy(grid) for grid in self.fitted_[dimension])
+        lengths = deaths - births
+        present = lengths > 0
+        weights = torch.where(present, lengths, 1.0) ** self.power * present
+        scale = np.sqrt(2) * self.bandwidth
+        in_x = torch.exp(-(((births[..., None] - xs) / scale) ** 2))
+        in_y = torch.exp(-(((lengths[..., None] - ys) / scale) ** 2))
+        in_y = in_y * (weights / (2 * np.pi * self.bandwidth**2))[..., None]
+        return (in_y.transpose(1, 2) @ in_x).flatten(1)
+
     def _gaussians(
         self, centres: NDArray[np.float64], grid: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -104,7 +117,7 @@ class PersistenceImages(Vectorizer):
         return np.exp(np.negative(np.square(out, out=out), out=out), out=out)
 
 
-def _blocks(counts: NDArray[np.int64], width: int) -> Iterator[NDArray[np.int64]]:
+def blocks_of_similar_size(counts: NDArray[np.int64], width: int) -> Iterator[NDArray[np.int64]]:
     """Clouds of similar numbers of bars, at most `_BLOCK` numbers padded, unless one has more."""
     order = np.argsort(-counts, kind="stable")
     order = order[counts[order] > 0]

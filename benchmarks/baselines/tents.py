@@ -7,20 +7,23 @@ visit, for each bar, only the samples under its tent; there is nothing in memory
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmarks.baselines.vectorizer import (
-    Vectorizer,
+    DifferentiableVectorizer,
     check_count,
     check_power,
     check_range,
     sample_grid,
 )
 from stablerank.diagrams.batch import DiagramBatch
+from stablerank.ranks.templates import k_largest
 
 
-class Landscapes(Vectorizer):
+class Landscapes(DifferentiableVectorizer):
     """The k-th largest tents at each sample, k = 1, 2, …, one after the other.
 
     Parameters
@@ -69,8 +72,12 @@ class Landscapes(Vectorizer):
         largest *= np.sqrt(2)
         return largest.transpose(0, 2, 1).reshape(len(batch), -1)
 
+    def _from_bars(self, births: Tensor, deaths: Tensor, dimension: int) -> Tensor:
+        tents = _tents(births, deaths, self.fitted_[dimension])
+        return (k_largest(tents, self.num_landscapes) * np.sqrt(2)).transpose(1, 2).flatten(1)
 
-class Silhouettes(Vectorizer):
+
+class Silhouettes(DifferentiableVectorizer):
     """Weighted means of the tents.
 
     Parameters
@@ -126,6 +133,22 @@ class Silhouettes(Vectorizer):
             sums,
         )
         return sums * np.sqrt(2)
+
+    def _from_bars(self, births: Tensor, deaths: Tensor, dimension: int) -> Tensor:
+        lengths = deaths - births
+        present = lengths > 0
+        weights = torch.where(present, lengths, 1.0) ** self.power * present
+        totals = weights.sum(dim=1, keepdim=True)
+        shares = weights / torch.where(totals > 0, totals, 1.0)
+        tents = _tents(births, deaths, self.fitted_[dimension])
+        return (tents * shares[:, None]).sum(dim=2) * np.sqrt(2)
+
+
+def _tents(births: Tensor, deaths: Tensor, grid: NDArray[np.float64]) -> Tensor:
+    """Each bar's tent at each sample, shape (n_clouds, n_samples, n_bars)."""
+    samples = torch.from_numpy(grid)[:, None]
+    middles, heights = (births + deaths) / 2, (deaths - births) / 2
+    return torch.clamp(heights[:, None] - (samples - middles[:, None]).abs(), min=0)
 
 
 def _under(

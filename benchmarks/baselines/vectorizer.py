@@ -6,9 +6,11 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from stablerank.diagrams.batch import DiagramBatch, check_diagrams
 
@@ -70,6 +72,30 @@ class Vectorizer(TransformerMixin, BaseEstimator):
     def _vectors(self, batch: DiagramBatch, dimension: int) -> NDArray[np.float64]: ...
 
 
+class DifferentiableVectorizer(Vectorizer):
+    """A vectorizer whose vectors have gradients, almost everywhere, in torch (`_from_bars`)."""
+
+    def from_bars(self, bars: dict[int, tuple[Tensor, Tensor]]) -> Tensor:
+        """Compute the vectors of padded bars, in torch.
+
+        Parameters
+        ----------
+        bars : dict of int to (Tensor, Tensor)
+            Births and deaths of every homology dimension, shape (n_clouds, n_bars) each, float64;
+            bars of length 0 pad.
+
+        Returns
+        -------
+        Tensor of shape (n_clouds, n_features), float64
+            Those of :meth:`transform` up to rounding, differentiable.
+        """
+        check_is_fitted(self, "fitted_")
+        return torch.cat([self._from_bars(*bars[k], k) for k in self.homology_dimensions_], dim=1)
+
+    @abstractmethod
+    def _from_bars(self, births: Tensor, deaths: Tensor, dimension: int) -> Tensor: ...
+
+
 def sample_grid(
     bars: NDArray[np.float64],
     resolution: int,
@@ -91,9 +117,9 @@ def check_not_empty(bars: NDArray[np.float64], dimension: int, name: str) -> Non
         )
 
 
-def check_count(value: Any, name: str) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}={value!r}: expected an integer >= 1.")
+def check_count(value: Any, name: str, least: int = 1) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r}: expected an integer >= {least}.")
 
 
 def check_range(value: tuple[float, ...] | None, name: str, length: int) -> None:

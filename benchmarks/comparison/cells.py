@@ -60,5 +60,5 @@ def task(target: str, unconstrained: Mapping[str, Model]) -> Task:
         load=partial(load, target),
         epsilons=(0.05, 0.1, 0.25, 0.5),
         models={**unconstrained, **ours},
-        n_attacked=40,
+        n_attacked=30,
     )

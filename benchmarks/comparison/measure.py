@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.comparison.task import Cloud, Split, Task
+from benchmarks.surrogates import fit_surrogate
 from stablerank import Certificates
 from stablerank.attack import Attack, CoordinateSearch, ProjectedGradient, RandomSearch
 from stablerank.nn.classifier import parameter_count
 from stablerank.stages import pipeline_stages
 
-STEPS = 40
-RANDOM_QUERIES = 10
-COORDINATE_QUERIES = 10
+STEPS = 30
+RANDOM_QUERIES = 8
+COORDINATE_QUERIES = 8
 SURROGATE_CLOUDS = 1000
 
 
@@ -94,7 +95,7 @@ def attacked_clouds(
     X, y = [split.X_test[i] for i in order], split.y_test[order]
     rows: dict[str, list[Any]] = {"index": order.tolist(), "clean": right[order].tolist()}
     standing = right[order].copy()
-    methods = _methods(model, split, seed)
+    methods = _methods(model, task, split, seed)
     for epsilon in task.epsilons:
         noisy = moved_at_random(X, epsilon, task.threat, seed)
         standing &= model.predict(noisy) == y
@@ -142,13 +143,12 @@ def moved_at_random(X: list[Cloud], epsilon: float, threat: str, seed: int) -> l
     return moved
 
 
-def _methods(model: Any, split: Split, seed: int) -> list[Attack]:
+def _methods(model: Any, task: Task, split: Split, seed: int) -> list[Attack]:
     gradient = ProjectedGradient(steps=STEPS)
     if _way(model) == "transfer":
-        from benchmarks.surrogates import fit_surrogate
-
         some = split.X_train[:SURROGATE_CLOUDS]
-        gradient = ProjectedGradient(steps=STEPS, surrogate=fit_surrogate(model, some, seed))
+        surrogate = fit_surrogate(model, some, seed, task.filtration)
+        gradient = ProjectedGradient(steps=STEPS, surrogate=surrogate)
     searches: list[Attack] = [
         RandomSearch(n_queries=RANDOM_QUERIES),
         CoordinateSearch(n_queries=COORDINATE_QUERIES),

@@ -3,8 +3,9 @@
 Ours, from persistence alone:
 
 - "ranks": stable ranks with p = ∞ of alpha H0 and H1;
-- "union": those, landscapes of alpha H1, and half lengths and landscapes of the distance to measure
-  to 5, 20 and 80 points on a periodic 32 × 32 grid, H0 and H1, side by side;
+- "union", which ``benchmarks.minutes`` times: those, landscapes of alpha H1, and half lengths and
+  landscapes of the distance to measure to 5, 20 and 80 points on a periodic 32 × 32 grid, H0 and
+  H1, side by side;
 - "directions": those, and ranks and landscapes of alpha of eight linear images, lengths across
   0°, 22.5°, …, 157.5° halved. Shifts of a cloud do not change them, but its turns do: the twist
   map tells its axes apart.
@@ -68,6 +69,9 @@ CERTIFIED: dict[str, tuple[str, dict[str, Any]]] = {
     "those and directions, accurate": ("directions", ACCURATE),
     "those and directions, robust": ("directions", ROBUST),
 }
+
+
+COMPARED = [name for name, (kind, _) in CERTIFIED.items() if kind != "union"]
 
 
 def load(seed: int, quick: bool) -> Split:
@@ -136,8 +140,8 @@ def task(unconstrained: Mapping[str, Model]) -> Task:
         unit="unit square",
         load=load,
         epsilons=(0.00025, 0.0005, 0.001, 0.002),
-        models={**unconstrained, **{name: partial(certified, name) for name in CERTIFIED}},
-        n_attacked=40,
+        models={**unconstrained, **{name: partial(certified, name) for name in COMPARED}},
+        n_attacked=30,
         published={
             "PSS-K": "72.4 ± 2.4",
             "PWG-K": "76.6 ± 0.7",

@@ -160,5 +160,5 @@ def task(unconstrained: Mapping[str, Model]) -> Task:
         load=load,
         epsilons=(0.0005, 0.001, 0.002, 0.005),
         models={**unconstrained, **{name: partial(certified, name) for name in CERTIFIED}},
-        n_attacked=40,
+        n_attacked=30,
     )

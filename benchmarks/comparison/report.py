@@ -16,10 +16,11 @@ from benchmarks.comparison.figures import accuracy_figure
 from benchmarks.comparison.runs import read_runs
 from benchmarks.comparison.tables import check_order, costs, headline
 from benchmarks.comparison.task import Task
-from benchmarks.record import RESULTS, markdown_table
+from benchmarks.record import RESULTS
 from stablerank.files import write_atomically
 
 REPORT = RESULTS / "report"
+README = RESULTS.parents[1] / "README.md"
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem;
   color: #222; }
@@ -51,6 +52,7 @@ def write_report(tasks: Iterable[Task]) -> Path:
     sections = []
     for task, runs in found:
         tables = headline(task, runs), costs(task, runs)
+        fill_readme(task.name, tables[0].markdown())
         _write(f"{task.name}.md", "\n\n".join(table.markdown() for table in tables) + "\n")
         figure = accuracy_figure(task, runs)
         _write_figure(f"{task.name}", figure)
@@ -64,6 +66,16 @@ def write_report(tasks: Iterable[Task]) -> Path:
         sections.append((task.title, intro, _svg(figure) + body + _provenance(runs)))
     sections += [section for name in _EXTRA if (section := _extra(name))]
     return _write("index.html", _page(sections))
+
+
+def fill_readme(name: str, table: str) -> None:
+    """Put a table between its two marks in the README, if they are there."""
+    text = README.read_text(encoding="utf-8")
+    begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+    if begin in text and end in text:
+        before, rest = text.split(begin, 1)
+        with write_atomically(README, text=True) as file:
+            file.write(before + begin + table + end + rest.split(end, 1)[1])
 
 
 def _extra(name: str) -> tuple[str, str, str] | None:
@@ -86,14 +98,7 @@ def _extra(name: str) -> tuple[str, str, str] | None:
     return name.capitalize(), intro, f"{picture}{table}<p><small>{made}</small></p>"
 
 
-def _shares(module: Any, content: dict[str, Any]) -> str:
-    columns = [key for key in next(iter(content["table"].values())) if key != "train"]
-    return markdown_table(content["table"], columns)
-
-
 _EXTRA: dict[str, Callable[[Any, dict[str, Any]], str]] = {
-    "digits": _shares,
-    "motions": _shares,
     "noise": lambda module, content: str(module.markdown(content)),
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
-from benchmarks.comparison.measure import measure
+from benchmarks.comparison.measure import COORDINATE_QUERIES, RANDOM_QUERIES, STEPS, measure
 from benchmarks.comparison.task import Task
 from benchmarks.record import RESULTS, commit, write
 
@@ -101,7 +101,11 @@ def _settings(task: Task, name: str) -> dict[str, str]:
     """All parameters of the model, and of what is in it, but its seed; as text."""
     parameters = task.models[name](SEEDS[0], False).get_params(deep=True)
     settings = {key: repr(value) for key, value in parameters.items() if "random_state" not in key}
-    return dict(sorted(settings.items())) | {"attacked": str(task.n_attacked)}
+    attack = (
+        f"{task.n_attacked} clouds a seed; {STEPS} steps, {RANDOM_QUERIES} random queries, "
+        f"{COORDINATE_QUERIES} block by block"
+    )
+    return dict(sorted(settings.items())) | {"attack": attack}
 
 
 def _file_name(task: Task, name: str) -> str:

@@ -55,6 +55,8 @@ class Task:
         How many test clouds of each seed are attacked: the first of a fixed permutation.
     threat : str
         What the adversary may do.
+    filtration : Filtration, optional
+        Of the substitutes whose gradients transfer attacks follow; alpha by default.
     published : mapping of str to str
         Accuracies of the literature on these data, not run here.
     """
@@ -67,4 +69,5 @@ class Task:
     models: Mapping[str, Model]
     n_attacked: int
     threat: str = "per_point"
+    filtration: Any = None
     published: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from stablerank.attack.pipeline import Search, attack
 from stablerank.attack.projected_gradient import ProjectedGradient
 from stablerank.attack.random_search import RandomSearch
 from stablerank.attack.result import AttackResult
+from stablerank.attack.saliency import SaliencyAttack
 
 __all__ = [
     "Attack",
@@ -14,6 +15,7 @@ __all__ = [
     "CoordinateSearch",
     "ProjectedGradient",
     "RandomSearch",
+    "SaliencyAttack",
     "Search",
     "attack",
     "minimal_radius",

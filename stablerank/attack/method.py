@@ -109,7 +109,7 @@ def make_judge(
     """
     if not hasattr(pipeline, "predict"):
         raise TypeError(f"{type(pipeline).__name__} has no predict: there is nothing to attack.")
-    images = threat == "sup" and _takes_images(pipeline)
+    images = threat == "sup" and _takes_images(pipeline, X)
     adversary = (
         ImageAdversary()
         if images
@@ -170,9 +170,28 @@ def _make_adversary(threat: str, p: float | None, q: float | None, *, fewest: in
     raise ValueError(f"threat={threat!r}: there is no attack for it yet.")
 
 
-def _takes_images(pipeline: Any) -> bool:
-    """Whether the changed entries are pixels; they are those of dissimilarities otherwise."""
-    return any(isinstance(stage, CubicalPersistence) for stage in _first_stages(pipeline))
+def _takes_images(pipeline: Any, X: Any) -> bool:
+    """Whether the changed entries are pixels; they are those of dissimilarities otherwise.
+
+    Pipelines of others are taken to want what they are given.
+    """
+    stages = _first_stages(pipeline)
+    if any(isinstance(stage, CubicalPersistence) for stage in stages):
+        return True
+    if any(getattr(stage, "metric", None) == "precomputed" for stage in stages):
+        return False
+    return not _are_dissimilarities(X)
+
+
+def _are_dissimilarities(X: Any) -> bool:
+    """Whether all inputs are square, symmetric and 0 on the diagonal, which images hardly are."""
+    return all(
+        np.ndim(item) == 2
+        and np.shape(item)[0] == np.shape(item)[1]
+        and not np.diagonal(item).any()
+        and bool((np.asarray(item) == np.transpose(item)).all())
+        for item in X
+    )
 
 
 def _fewest_points(pipeline: Any) -> int:

@@ -13,13 +13,15 @@ from stablerank.attack.method import Attack
 from stablerank.attack.projected_gradient import ProjectedGradient, has_gradients
 from stablerank.attack.random_search import RandomSearch
 from stablerank.attack.result import AttackResult
+from stablerank.attack.saliency import SaliencyAttack, has_saliency
 
 
 class Search(Attack):
     """Random search for a third of the budget, then block by block from the best that it found.
 
-    Where the pipeline has gradients and the threat moves points, the first third is a descent along
-    them (see :class:`ProjectedGradient`), the second is random, the last block by block.
+    Where the pipeline has gradients, the first third follows them (see :class:`ProjectedGradient`
+    for threats that move points, :class:`SaliencyAttack` for those that delete and add some), the
+    second is random, the last block by block.
 
     Parameters
     ----------
@@ -30,10 +32,14 @@ class Search(Attack):
     def run(self, judge: Judge, rngs: list[Generator]) -> None:
         """One search after the other."""
         third = max(1, self.n_queries // 3)
-        descent = third >= ProjectedGradient.least_queries and has_gradients(judge)
-        if descent:
-            ProjectedGradient.of_budget(third).run(judge, rngs)
-        RandomSearch(n_queries=2 * third if descent else third).run(judge, rngs)
+        follows: type[Attack] | None = None
+        if third >= ProjectedGradient.least_queries and has_gradients(judge):
+            follows = ProjectedGradient
+        elif third >= SaliencyAttack.least_queries and has_saliency(judge):
+            follows = SaliencyAttack
+        if follows is not None:
+            follows.of_budget(third).run(judge, rngs)
+        RandomSearch(n_queries=third if follows is None else 2 * third).run(judge, rngs)
         CoordinateSearch(n_queries=self.n_queries).run(judge, rngs)
 
 
@@ -42,6 +48,7 @@ METHODS: dict[str, type[Attack]] = {
     "coordinate": CoordinateSearch,
     "search": Search,
     "gradient": ProjectedGradient,
+    "saliency": SaliencyAttack,
 }
 
 
@@ -94,9 +101,10 @@ def attack(
         How far, for all or each. A cloud of radius 0 is left alone.
     p, q : float, optional
         Exponent and ground norm of ``threat="wasserstein"``.
-    method : {"search", "random", "coordinate", "gradient"} or Attack, default="search"
-        See :class:`Search`, :class:`RandomSearch`, :class:`CoordinateSearch` and
-        :class:`ProjectedGradient`, which is for pipelines with gradients.
+    method : {"search", "random", "coordinate", "gradient", "saliency"} or Attack, default="search"
+        See :class:`Search`, :class:`RandomSearch`, :class:`CoordinateSearch`, and for pipelines
+        with gradients :class:`ProjectedGradient` and, for the threats ``"deletion"`` and
+        ``"points"``, :class:`SaliencyAttack`.
     n_queries : int, optional
         How many candidates of each cloud are tried; by default 200 (gradients: 102).
     random_state : int or None, default=None

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from stablerank.attack.balls import Ball, Field
 from stablerank.attack.gradients import DifferentiablePipeline, flatten
 from stablerank.attack.judge import Judge
+from stablerank.attack.margins import blocks_of_clouds, label_columns, margins_and_gradient
 from stablerank.attack.method import Attack
 
-_POINTS_AT_ONCE = 200_000
 _MOMENTUM = 0.25
 _PROGRESS = 0.75
 
@@ -42,6 +40,10 @@ class ProjectedGradient(Attack):
     loss : {"margin", "cross-entropy"}, default="margin"
         What is descended: the label's logit less the largest other one, or the label's
         log-probability, to which all classes add.
+    surrogate : pipeline, optional
+        Fitted, and with gradients, which are followed instead of the attacked pipeline's own: for
+        pipelines that only predict. It should predict what the attacked pipeline does, best
+        because it was fitted to that pipeline's predictions [2]_.
 
     Notes
     -----
@@ -53,18 +55,22 @@ class ProjectedGradient(Attack):
     without adding or leaving out any.
 
     The pipeline itself, which is the judge, is asked about candidates whose margin is not positive,
-    and at the end about the best one. Each step counts as a query. The clouds beside it change a
-    descent by rounding only, from matrix products of another size.
+    and at the end about the best one. Each step counts as a query. With a surrogate, whose margins
+    prove nothing, it is asked at every checkpoint of the step size as well, and only that counts as
+    queries; there are no more of them than otherwise. The clouds beside it change a descent by
+    rounding only, from matrix products of another size.
 
     References
     ----------
     .. [1] Croce, Hein (2020), "Reliable evaluation of adversarial robustness with an ensemble of
        diverse parameter-free attacks", ICML.
+    .. [2] Papernot, McDaniel, Goodfellow, Jha, Celik, Swami (2017), "Practical black-box attacks
+       against machine learning", Asia CCS.
 
     Examples
     --------
     >>> ProjectedGradient(steps=20)
-    ProjectedGradient(steps=20, restarts=1, step_size=1.0, loss='margin')
+    ProjectedGradient(steps=20, restarts=1, step_size=1.0, loss='margin', surrogate=None)
     """
 
     least_queries: ClassVar[int] = 3
@@ -76,6 +82,7 @@ class ProjectedGradient(Attack):
         restarts: int = 1,
         step_size: float = 1.0,
         loss: Literal["margin", "cross-entropy"] = "margin",
+        surrogate: Any = None,
     ) -> None:
         for name, value in (("steps", steps), ("restarts", restarts)):
             whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -89,6 +96,7 @@ class ProjectedGradient(Attack):
         super().__init__(n_queries=int(restarts) * (int(steps) + 2))
         self.steps, self.restarts = int(steps), int(restarts)
         self.step_size, self.loss = float(step_size), loss
+        self.surrogate = surrogate
 
     @classmethod
     def of_budget(cls, n_queries: int) -> Self:
@@ -103,18 +111,20 @@ class ProjectedGradient(Attack):
 
     def run(self, judge: Judge, rngs: list[Generator]) -> None:
         """Descend from one place after the other, in blocks of clouds that advance together."""
-        pipeline = DifferentiablePipeline(judge.pipeline)
-        ball = judge.adversary.ball
+        followed = judge.pipeline if self.surrogate is None else self.surrogate
+        pipeline, ball = DifferentiablePipeline(followed), judge.adversary.ball
         if ball is None:
             raise TypeError(
                 f"Gradients move the points of clouds or the pixels of images, which "
                 f'{type(judge.adversary).__name__} does not. Use method="search".'
             )
         for restart in range(self.restarts):
-            for clouds in _blocks(judge, judge.open()):
-                descent = _Descent(self, judge, pipeline, ball, clouds)
+            clouds = judge.open()
+            sizes = [len(judge.adversary.rows(judge.studied[cloud])) for cloud in clouds]
+            for block in blocks_of_clouds(clouds, sizes):
+                descent = _Descent(self, judge, pipeline, ball, block)
                 if restart > 0:
-                    descent.start_anywhere([rngs[cloud] for cloud in clouds])
+                    descent.start_anywhere([rngs[cloud] for cloud in block])
                 descent.run()
 
 
@@ -125,14 +135,6 @@ def has_gradients(judge: Judge) -> bool:
     except TypeError:
         return False
     return judge.adversary.ball is not None
-
-
-def _blocks(judge: Judge, clouds: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """Runs of clouds that fit into the processor's cache together, one at least."""
-    sizes = np.array([len(judge.adversary.rows(judge.studied[cloud])) for cloud in clouds])
-    numbers = np.cumsum(sizes) // _POINTS_AT_ONCE
-    for number in np.unique(numbers):
-        yield clouds[numbers == number]
 
 
 class _Descent:
@@ -153,7 +155,7 @@ class _Descent:
         self.clouds, n = clouds, len(clouds)
         rows = [judge.adversary.rows(judge.studied[cloud]) for cloud in clouds]
         self.origin, self.offsets = flatten(rows)
-        self.labels = (judge.labels[clouds][:, None] == pipeline.classes_).argmax(axis=1)
+        self.columns = label_columns(pipeline, judge.labels[clouds])
         self.radius = judge.radius[clouds]
         self.moved: Field = np.zeros_like(self.origin)
         self.before = self.best = self.direction = self.best_direction = self.moved
@@ -175,34 +177,29 @@ class _Descent:
     def run(self) -> None:
         """All steps, until none is open or the last is done; the judge sees the best of each."""
         checkpoints, last = _checkpoints(self.settings.steps), 0
+        transfer = self.settings.surrogate is not None
         for turn in range(self.settings.steps + 1):
             margins, gradient = self._margins_and_gradient()
-            self.judge.charge(self.clouds)
+            if not transfer:
+                self.judge.charge(self.clouds)
             self.direction = self.ball.direction(gradient, self.offsets)
             self._keep_the_best(margins)
-            self._ask_about(~(margins > 0) & ~(margins >= self.asked), margins)
+            self._ask_about(~(margins > 0) & ~(margins >= self.asked), margins, self.moved)
+            if transfer and turn in checkpoints:
+                self._ask_about(self.least < self.asked, self.least, self.best)
             if turn == self.settings.steps or len(self.clouds) == 0:
                 break
             if turn in checkpoints:
                 self._adapt(turn - last)
                 last = turn
             self._move()
-        self.moved = self.best
-        self._ask_about(self.least < self.asked, self.least)
+        self._ask_about(self.least < self.asked, self.least, self.best)
 
     def _margins_and_gradient(self) -> tuple[NDArray[np.float64], Field]:
-        points = torch.from_numpy(self.origin + self.moved).requires_grad_()
         adversary, studied = self.judge.adversary, self.judge.studied
         shapes = [np.shape(adversary.original(studied[cloud])) for cloud in self.clouds]
-        logits = self.pipeline.logits(points, self.offsets, shapes)
-        own = torch.from_numpy(self.labels)[:, None]
-        others = logits.scatter(1, own, -math.inf).amax(dim=1)
-        margins = logits.gather(1, own)[:, 0] - others
-        loss = margins
-        if self.settings.loss == "cross-entropy":
-            loss = torch.log_softmax(logits, dim=1).gather(1, own)
-        (gradient,) = torch.autograd.grad(loss.sum(), points)
-        return margins.detach().numpy(), gradient.numpy()
+        points, loss = self.origin + self.moved, self.settings.loss
+        return margins_and_gradient(self.pipeline, points, self.offsets, shapes, self.columns, loss)
 
     def _keep_the_best(self, margins: NDArray[np.float64]) -> None:
         better = margins < self.least
@@ -212,7 +209,9 @@ class _Descent:
         self.best = np.where(rows, self.moved, self.best)
         self.best_direction = np.where(rows, self.direction, self.best_direction)
 
-    def _ask_about(self, chosen: NDArray[np.bool_], margins: NDArray[np.float64]) -> None:
+    def _ask_about(
+        self, chosen: NDArray[np.bool_], margins: NDArray[np.float64], displacements: Field
+    ) -> None:
         """Hand displacements to the judge; clouds that they break leave."""
         which = np.flatnonzero(chosen)
         if which.size == 0:
@@ -220,7 +219,7 @@ class _Descent:
         studied = [self.judge.studied[cloud] for cloud in self.clouds[which]]
         rows = (slice(*self.offsets[i : i + 2]) for i in which)
         candidates = [
-            self.judge.adversary.from_rows(s, self.origin[r] + self.moved[r])
+            self.judge.adversary.from_rows(s, self.origin[r] + displacements[r])
             for s, r in zip(studied, rows, strict=True)
         ]
         self.judge.evaluate(self.clouds[which], candidates)
@@ -270,7 +269,7 @@ class _Descent:
 
 _EACH_CLOUD = (
     "clouds",
-    "labels",
+    "columns",
     "radius",
     "least",
     "asked",

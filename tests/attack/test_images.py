@@ -68,3 +68,31 @@ def test_candidates_are_pulled_back(shape: tuple[int, ...], seed: int) -> None:
         assert adversary.displacement(studied, short) <= radius
     assert adversary.displacement(studied, candidate) > radius
     assert (adversary.original(studied) == image).all()
+
+
+class Bright:
+    """Somebody else's pipeline: whether the mean grey level is above a threshold."""
+
+    classes_ = np.array([False, True])
+
+    def predict(self, X: Any) -> NDArray[np.bool_]:
+        return np.array([image.mean() > 0.5 for image in X])
+
+
+def test_images_of_a_pipeline_of_others_are_images() -> None:
+    image = np.array([[0.9, 0.1, 0.2], [0.8, 0.3, 0.1]])  # no square
+    found = attack(Bright(), [image], [False], threat="sup", radius=0.2, random_state=0)
+    assert found.success.tolist() == [True]
+    assert found.inputs[0].shape == (2, 3)
+    square = np.array([[0.5, 0.4], [0.4, 0.5]])  # symmetric, and not 0 on the diagonal
+    assert attack(Bright(), [square], [False], threat="sup", radius=0.2, random_state=0).success[0]
+    assert attack(Bright(), [square], [False], threat="sup", radius=0.04).success.tolist() == [
+        False
+    ]
+
+
+def test_what_can_be_dissimilarities_stays_so() -> None:
+    matrix = np.array([[0.0, 0.4], [0.4, 0.0]])
+    found = attack(Bright(), [matrix], [False], threat="sup", radius=0.2, random_state=0)
+    assert (np.diagonal(found.inputs[0]) == 0).all()
+    assert (found.inputs[0] == found.inputs[0].T).all()

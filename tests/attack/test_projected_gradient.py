@@ -312,7 +312,7 @@ def test_more_radius_is_no_harder(problem: Problem) -> None:
 
 def test_attacks_are_told_apart_by_their_repr() -> None:
     assert repr(ProjectedGradient(restarts=2)) == (
-        "ProjectedGradient(steps=100, restarts=2, step_size=1.0, loss='margin')"
+        "ProjectedGradient(steps=100, restarts=2, step_size=1.0, loss='margin', surrogate=None)"
     )
 
 

@@ -87,6 +87,10 @@ def files(
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     monkeypatch.setattr(report, "REPORT", tmp_path / "report")
+    monkeypatch.setattr(report, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text(
+        "Above.\n<!-- small -->\nold\n<!-- end of small -->\nBelow.\n"
+    )
     for name, row in rows.items():
         runs._keep(SMALL, name, 1, row, 0.0)
     return runs.read_runs(SMALL)
@@ -115,7 +119,8 @@ def test_a_cloud_broken_within_its_certificate_ends_the_run(
 
             return Claims()
 
-    task = replace(SMALL, models={"boasting": lambda seed, quick: Boasting()}, epsilons=(0.5,))
+    task = replace(SMALL, models={"boasting": lambda seed, quick: Boasting()}, n_attacked=20)
+    task = replace(task, epsilons=(0.5,))
     with pytest.raises(RuntimeError, match="were broken within their certificate"):
         measure.measure(task, "boasting", 1, False)
 
@@ -144,6 +149,27 @@ def test_the_report_has_all_files_and_counts_what_it_checked(
     assert (tmp_path / "report" / "small.md").read_text().startswith("| pipeline | clean |")
     for ending in ("png", "svg"):
         assert (tmp_path / "report" / f"small.{ending}").stat().st_size > 1000
+
+
+def test_the_readme_gets_its_tables_from_the_report(files: dict[str, Any], tmp_path: Path) -> None:
+    report.write_report([SMALL])
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("Above.\n<!-- small -->\n| pipeline | clean |")
+    assert text.endswith("|\n<!-- end of small -->\nBelow.\n")
+    assert "old" not in text
+    report.write_report([replace(SMALL, name="another")])
+    assert (tmp_path / "README.md").read_text() == text
+
+
+def test_tables_in_the_readme_are_those_of_the_files() -> None:
+    text = report.README.read_text(encoding="utf-8")
+    shown = 0
+    for task in TASKS.values():
+        if f"<!-- {task.name} -->" in text and (found := runs.read_runs(task)):
+            assert tables.check_order(found) > 0
+            assert tables.headline(task, found).markdown() in text
+            shown += 1
+    assert shown == text.count("<!-- end of ")
 
 
 @pytest.mark.parametrize("kind", ["certified", "attacked", "noise"])

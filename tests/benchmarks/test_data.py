@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.pipeline import make_pipeline
 
-from benchmarks import digits, invariance, motions, outliers
+from benchmarks import invariance, outliers
 from benchmarks.directions import MaskedPersistence, Pixels, boxes, half_planes
 from benchmarks.gradients import attacked_accuracy
 from benchmarks.record import markdown_table
@@ -269,8 +269,6 @@ def test_a_certificate_that_outliers_break_is_reported() -> None:
 # The whole, on data so small that it takes seconds.
 
 TINY: dict[str, Callable[[], dict[str, dict[str, float]]]] = {
-    "digits": lambda: digits.run(1, n_images=60, n_attacked=1, most_epochs=2),
-    "motions": lambda: motions.run(1, "archive", n_attacked=1, epochs=2),
     "invariance": lambda: invariance.run(1, 4, 60, n_attacked=1, most_epochs=2),
     "outliers": lambda: outliers.run(1, n_train=9, n_test=3, n_attacked=1),
 }
