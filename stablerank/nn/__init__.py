@@ -1,7 +1,11 @@
 """Lipschitz networks: layers with constants, and the classifier that is built of them."""
 
 from stablerank.nn.activations import Abs, GroupSort, MaxMin
+from stablerank.nn.annealing import LogitAnnealing
+from stablerank.nn.certificate_losses import CertificateRegularization, GloRoCrossEntropy
 from stablerank.nn.classifier import LipschitzClassifier
+from stablerank.nn.hinge import HingeLoss, HingeMixture
+from stablerank.nn.hkr import HKRLoss
 from stablerank.nn.linf import LinfDistance, LinfLinear, Standardize
 from stablerank.nn.losses import (
     BoxCrossEntropy,
@@ -16,11 +20,17 @@ from stablerank.nn.spectral import gram_norm, spectral_norm_upper
 __all__ = [
     "Abs",
     "BoxCrossEntropy",
+    "CertificateRegularization",
     "CertifiedMarginLoss",
+    "GloRoCrossEntropy",
     "GroupSort",
+    "HKRLoss",
+    "HingeLoss",
+    "HingeMixture",
     "LinfDistance",
     "LinfLinear",
     "LipschitzClassifier",
+    "LogitAnnealing",
     "MaxMin",
     "OffsetCrossEntropy",
     "StableRankNetwork",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -72,7 +73,7 @@ def average(h: Callable[[float], float], x: float, sigma: float, breaks: list[fl
     ends = [x - 12 * sigma, *sorted(b for b in breaks if abs(b - x) < 12 * sigma), x + 12 * sigma]
     return sum(
         integrate.quad(lambda t: h(t) * stats.norm.pdf(t, x, sigma), a, b, epsabs=1e-13)[0]
-        for a, b in zip(ends[:-1], ends[1:], strict=True)
+        for a, b in itertools.pairwise(ends)
     )
 
 

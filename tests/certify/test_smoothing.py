@@ -254,7 +254,7 @@ def test_files_keep_the_draws_and_are_not_checked(fitted: Fitted, tmp_path: Path
     assert "not checked: draws" in str(verdict)
 
     def without(*names: str, **changed: Any) -> str:
-        content = {k: v for k, v in read_certificates(path.read_bytes()).items()}
+        content = read_certificates(path.read_bytes())
         for cloud in content["clouds"]:
             cloud.update(radius=cloud["radius"].hex(), margin=cloud["margin"].hex())
             cloud.update({k: v for k, v in changed.items() if k in cloud})
@@ -290,7 +290,8 @@ def test_attacks_do_not_change_certified_labels(fitted: Fitted) -> None:
             n_queries=10,
             random_state=0,
         )
-        kept = [p is None or p == c for p, c in zip(result.prediction, claims.prediction)]
+        pairs = zip(result.prediction, claims.prediction, strict=True)
+        kept = [p is None or p == c for p, c in pairs]
         assert all(kept)
 
 
@@ -344,7 +345,7 @@ def smoothed_gap(length: float, sigma: float) -> float:
 def test_scores_are_certified_up_to_where_they_tie(
     threshold: MakeThreshold, sigma: float, seed: int
 ) -> None:
-    # The gap rises with the length, and ties at t: both points move by |ℓ − t|/2, |ℓ − t|/√2 in all.
+    # The gap rises with the length and ties at t: both points move by |ℓ − t|/2, |ℓ − t|/√2 in all
     tie = optimize.brentq(lambda length: smoothed_gap(length, sigma), 1.0, 3.0, xtol=1e-10)
     rng = np.random.default_rng(seed)
     lengths = tie + rng.uniform(-1.0, 1.5, size=60)
