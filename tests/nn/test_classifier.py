@@ -483,7 +483,7 @@ def test_each_loss_trains(loss: str) -> None:
     assert type(model.net_.criterion_) is kind
     for name, value in expected.items():
         assert getattr(model.net_.criterion_, name) == pytest.approx(value)
-    assert model.score(X, Y) > 0.95
+    assert model.score(X, Y) > 0.85  # by chance a third
     assert clone(model).fit(X, Y).predict(X).tolist() == model.predict(X).tolist()
 
 
