@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.model_selection import train_test_split
-from sklearn.svm import SVC
+from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils.validation import check_is_fitted
+
+from benchmarks.baselines.kernel_svm import KernelSVM, choose
 
 
 class BlockSVM(ClassifierMixin, BaseEstimator):
@@ -19,8 +21,8 @@ class BlockSVM(ClassifierMixin, BaseEstimator):
 
     v_b is the sum of the variances of the training vectors' coordinates in block b, so that no unit
     and no block outweighs another; a block that does not vary is left out. γ and the cost C are
-    those with the best accuracy on a quarter of the training vectors that is held out, as in a grid
-    search, before all of them are fitted.
+    those with the best accuracy on a quarter of the training vectors that is held out, before all
+    of them are fitted.
 
     Parameters
     ----------
@@ -60,36 +62,20 @@ class BlockSVM(ClassifierMixin, BaseEstimator):
                 for block, variance in zip(blocks, variances, strict=True)
             ]
         )
-        y = np.asarray(y)
-        self.classes_ = np.unique(y)
+        self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
         self.vectors_ = np.asarray(X, dtype=float) * self.factors_
         squares = euclidean_distances(self.vectors_, squared=True)
-        self.gamma_, self.cost_ = self._choose(squares, y)
-        kernel = np.exp(-self.gamma_ / self.n_blocks * squares)
-        self.machine_ = SVC(kernel="precomputed", C=self.cost_).fit(kernel, y)
+        held_out = StratifiedShuffleSplit(1, test_size=0.25, random_state=self.random_state)
+        gammas = [gamma / self.n_blocks for gamma in self.gammas]
+        self.choice_ = choose([(None, squares, gammas)], self.costs, codes, held_out)
+        self.machine_ = KernelSVM(self.choice_.gamma, self.choice_.cost).fit(squares, codes)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The classes, shape (n_samples,)."""
         check_is_fitted(self, "machine_")
         vectors = np.asarray(X, dtype=float) * self.factors_
-        squares = euclidean_distances(vectors, self.vectors_, squared=True)
-        predicted: NDArray[Any] = self.machine_.predict(
-            np.exp(-self.gamma_ / self.n_blocks * squares)
-        )
-        return predicted
-
-    def _choose(self, squares: NDArray[np.float64], y: NDArray[Any]) -> tuple[float, float]:
-        train, held_out = train_test_split(
-            np.arange(len(y)), test_size=0.25, stratify=y, random_state=self.random_state
-        )
-        best, chosen = -1.0, (self.gammas[0], self.costs[0])
-        for gamma in self.gammas:
-            kernel = np.exp(-gamma / self.n_blocks * squares)
-            for cost in self.costs:
-                machine = SVC(kernel="precomputed", C=cost)
-                machine.fit(kernel[np.ix_(train, train)], y[train])
-                score = machine.score(kernel[np.ix_(held_out, train)], y[held_out])
-                if score > best:
-                    best, chosen = score, (gamma, cost)
-        return chosen
+        support = self.vectors_[self.machine_.support_]
+        squares = torch.from_numpy(euclidean_distances(vectors, support, squared=True))
+        labels: NDArray[Any] = self.classes_[self.machine_.scores(squares).argmax(dim=1).numpy()]
+        return labels

@@ -24,7 +24,7 @@ contrast, Gaussian and shot, as they are, and shrunk towards the clean image unt
 change of a pixel is just inside the radius; one violation ends the run. Turned, shifted and
 stretched images, and those with salt and pepper, are further away than any radius.
 
-Command: ``python -m benchmarks.noise [--quick]``, about seven minutes of one core; ``--quick``
+Command: ``python -m benchmarks.noise [--quick]``; the file says what it cost (CPU). ``--quick``
 (small data, one seed, short training) prints and writes nothing.
 """
 
@@ -49,7 +49,7 @@ from benchmarks.image_filtrations import filtrations
 from benchmarks.noise_report import figure, markdown
 from benchmarks.noises import CLEAN, GREY, MARGIN, NOISES, noises_of, noisy, with_margin
 from benchmarks.record import mean_and_std, write
-from benchmarks.signatures import relative_diagram_distance, relative_distance, vectorizers
+from benchmarks.signatures import relative_diagram_distances, relative_distance, vectorizers
 from stablerank import (
     Certificates,
     Landscapes,
@@ -157,10 +157,9 @@ def support_vector_machines(
         diagrams = filtration.transform(train)
         noisy_diagrams = {noise: filtration.transform(images) for noise, images in test.items()}
         for metric in METRICS:
-            distance[f"{name}, {metric}"] = {
-                noise: relative_diagram_distance(noisy_diagrams[CLEAN], moved, metric)
-                for noise, moved in noisy_diagrams.items()
-            }
+            distance[f"{name}, {metric}"] = relative_diagram_distances(
+                noisy_diagrams[CLEAN], noisy_diagrams, metric
+            )
         for signature, vectorizer in vectorizers(filtration.top).items():
             vectors = vectorizer.fit_transform(diagrams)
             moved = {noise: vectorizer.transform(batch) for noise, batch in noisy_diagrams.items()}

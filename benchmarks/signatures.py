@@ -6,6 +6,7 @@ landscape, persistence image, or stable rank. Diagrams have distances of their o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gudhi.hera
@@ -63,20 +64,25 @@ def relative_distance(clean: NDArray[np.float64], noisy: NDArray[np.float64]) ->
     return _ratio(moved, np.linalg.norm(clean - np.roll(clean, 1, axis=0), axis=1).sum())
 
 
-def relative_diagram_distance(clean: DiagramBatch, noisy: DiagramBatch, metric: str) -> float:
-    """As :func:`relative_distance`, for diagrams; the metric is "bottleneck" or "Wasserstein".
+def relative_diagram_distances(
+    clean: DiagramBatch, noisy: Mapping[str, DiagramBatch], metric: str
+) -> dict[str, float]:
+    """As :func:`relative_distance`, for diagrams under each noise.
 
-    "Wasserstein" is W₁ with ground norm ℓ∞. Bottleneck distances of images are the largest of
-    their homology dimensions, and Wasserstein distances are added.
+    The metric is "bottleneck", the largest of the homology dimensions, or "Wasserstein", which is
+    W₁ with ground norm ℓ∞, added over them.
     """
     join = max if metric == "bottleneck" else sum
-    first, second = list(clean), list(noisy)
 
-    def between(a: dict[int, Diagram], b: dict[int, Diagram]) -> float:
-        return float(join([distance(a[k], b[k], metric) for k in a]))
+    def total(first: list[dict[int, Diagram]], second: list[dict[int, Diagram]]) -> float:
+        return sum(
+            float(join([distance(a[k], b[k], metric) for k in a]))
+            for a, b in zip(first, second, strict=True)
+        )
 
-    moved = sum(between(a, b) for a, b in zip(first, second, strict=True))
-    return _ratio(moved, sum(between(first[i], first[i - 1]) for i in range(len(first))))
+    images = list(clean)
+    apart = total(images, images[-1:] + images[:-1])
+    return {name: _ratio(total(images, list(batch)), apart) for name, batch in noisy.items()}
 
 
 def distance(first: Diagram, second: Diagram, metric: str) -> float:

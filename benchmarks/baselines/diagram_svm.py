@@ -169,7 +169,7 @@ class PersistenceFisherSVM(DiagramSVM):
     ----------
     filtration : Filtration, optional
         From clouds to diagrams; AlphaPersistence() by default.
-    bandwidths : sequence of float, default=(0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
+    bandwidths : sequence of float, default=(0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
         Of the Gaussians, times the largest death of the training diagrams. The paper has the powers
         of 10 from 0.001 to 1000 whatever the unit.
     resolution : int, default=32
@@ -196,7 +196,7 @@ class PersistenceFisherSVM(DiagramSVM):
         self,
         filtration: Any = None,
         *,
-        bandwidths: Sequence[float] = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16),
+        bandwidths: Sequence[float] = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08),
         resolution: int = 32,
         quantiles: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
         costs: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0),

@@ -21,8 +21,9 @@ class DiagramTransformer(DiagramNetwork):
     one-hot code, as in Persformer [1]_; so are the blocks (attention, then two dense layers with
     GELU, each behind a layer normalisation and with a skip connection), the multi-head attention
     pooling and the linear head. It is smaller, to train in minutes on one core: 2 blocks of width
-    32 with 2 heads, the 100 longest bars of each homology dimension. These, the epochs and the
-    learning rate were chosen on a quarter of the training part of ORBIT5K of ``random_state=0``.
+    32 with 2 heads, the 100 longest bars of each homology dimension. The number of bars, the epochs
+    and the learning rate were chosen on a quarter of the training part of ORBIT5K of
+    ``random_state=0``.
 
     Parameters
     ----------

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+    train_test_split,
+)
 from sklearn.svm import SVC
 from torch import Tensor
 
@@ -90,7 +95,7 @@ def choose(
     candidates: Iterable[tuple[Any, NDArray[np.float64], Sequence[float]]],
     costs: Sequence[float],
     codes: NDArray[np.int64],
-    folds: StratifiedKFold,
+    folds: StratifiedKFold | StratifiedShuffleSplit,
 ) -> Choice:
     """Cross-validate candidates, each with its distances and its gammas; the first best wins.
 
@@ -100,7 +105,7 @@ def choose(
     costs : sequence of float
         Values of C.
     codes : ndarray of shape (n,), int64
-    folds : StratifiedKFold
+    folds : StratifiedKFold or StratifiedShuffleSplit
     """
     best: Choice | None = None
     for candidate, distances, gammas in candidates:

@@ -41,6 +41,11 @@ class PersistenceFisher(BaseEstimator):
         bandwidths below the first to three above the last; sums are weighed by the area about each
         point, so they are integrals over the plane in the limit.
 
+    Notes
+    -----
+    GUDHI's ``PersistenceFisherDistance`` is :func:`fisher_distance` with Θ the bars of the pair and
+    their twins on the diagonal: there bars count once for being in Θ and once for their density.
+
     Examples
     --------
     Far from the diagonal and from each other, two bars at angle arccos(Σ √(ρ σ)) = 90° when each

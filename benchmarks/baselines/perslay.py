@@ -25,8 +25,8 @@ class PersLay(DiagramNetwork):
     radii, where the authors have GUDHI's squares of them; births and deaths scaled by their 99.9 %
     quantile of training, where the authors have the largest, and what is larger is in the last
     cells; a batch normalisation before the head, and a learning rate that falls, which take 40
-    epochs where the file has 300. All this was chosen on a quarter of the training part of ORBIT5K
-    of ``random_state=0``.
+    epochs where the file has 300. Scaling and normalisation were chosen on a quarter of the
+    training part of ORBIT5K of ``random_state=0``.
 
     Parameters
     ----------

@@ -22,8 +22,8 @@ class PointNet(CloudNetwork):
     As the paper's [1]_, with batch normalisation and ReLU behind each layer and dropout before the
     last, but without its input transformations ("T-nets"), and narrower (1024 features of a point
     there), so that it trains in minutes on one core. In training each pass sees `n_sampled` random
-    points of each cloud; predictions see all. Epochs and learning rate were chosen on a quarter of
-    the training part of ORBIT5K of ``random_state=0``.
+    points of each cloud; predictions see all. Epochs and learning rate are what time allows, and
+    not tuned.
 
     Parameters
     ----------

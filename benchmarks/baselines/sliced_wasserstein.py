@@ -39,10 +39,9 @@ class SlicedWasserstein(BaseEstimator):
 
     Notes
     -----
-    Distances of the H1 of ORBIT5K are between 0.96 and 1 times those of
-    ``gudhi.representations.SlicedWassersteinDistance``, and correlate with them by 0.99999. GUDHI
-    needs a second for a hundred pairs, exact merging in compiled code 0.3 ms a pair, and this
-    0.3 µs.
+    Distances of the H1 of ORBIT5K are at worst 0.955 times (at the median 0.98 times) those of
+    ``gudhi.representations.SlicedWassersteinDistance``, never more, and correlate with them by
+    0.99999. A pair costs a microsecond; GUDHI's sorting, or merging in compiled code, hundreds.
 
     Examples
     --------

@@ -22,6 +22,7 @@ from stablerank.attack.points import FrobeniusAdversary, HausdorffAdversary, Poi
 from stablerank.attack.result import AttackResult
 from stablerank.certify.threats import COUNTING_THREATS, DIAGRAM_THREATS, threat_space
 from stablerank.diagrams import CubicalPersistence
+from stablerank.diagrams.filtration import Filtration
 from stablerank.stages import LipschitzUnion, pipeline_stages
 
 
@@ -178,7 +179,7 @@ def _takes_images(pipeline: Any, X: Any) -> bool:
     stages = _first_stages(pipeline)
     if any(isinstance(stage, CubicalPersistence) for stage in stages):
         return True
-    if any(getattr(stage, "metric", None) == "precomputed" for stage in stages):
+    if any(isinstance(stage, Filtration) for stage in stages):
         return False
     return not _are_dissimilarities(X)
 

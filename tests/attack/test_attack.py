@@ -344,7 +344,6 @@ def test_results_are_frozen() -> None:
         ({"threat": "wasserstein"}, "names its exponent p and its ground norm q"),
         ({"p": 2.0}, 'p and q belong to threat="wasserstein"'),
         ({"threat": "bottleneck"}, "X is a list: a threat against diagrams changes a DiagramBatch"),
-        ({"threat": "sup"}, "X[0] has shape (12, 2): a dissimilarity matrix is square."),
         ({"method": RandomSearch(), "n_queries": 5}, "has its own number of queries"),
     ],
 )
@@ -354,6 +353,14 @@ def test_errors(changed: dict[str, Any], message: str) -> None:
     labels = arguments.pop("y")
     with pytest.raises(ValueError, match=re.escape(message)):
         attack(pipeline, X, labels, **arguments)
+
+
+def test_clouds_are_no_dissimilarities() -> None:
+    pipeline = make_pipeline(RipsPersistence(metric="precomputed"), small_problem(3)[0])
+    _, X, y = small_problem(3)
+    message = "X[0] has shape (12, 2): a dissimilarity matrix is square."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        attack(pipeline, X, y, threat="sup", radius=0.1)
 
 
 def test_bad_clouds_are_named() -> None:

@@ -22,7 +22,7 @@ from benchmarks.noises import CLEAN, INK, NOISES, noisy
 from benchmarks.scale_space import ScaleSpace
 from benchmarks.signatures import (
     distance,
-    relative_diagram_distance,
+    relative_diagram_distances,
     relative_distance,
     vectorizers,
 )
@@ -255,9 +255,8 @@ def test_moves_by_whole_pixels_change_radial_alone(seed: int) -> None:
         moved = noisy(images, noise_name, 0)
         for name, filtration in images_of.filtrations((12, 12)).items():
             before, after = filtration.transform(images), filtration.transform(moved)
-            assert (relative_diagram_distance(before, after, "Wasserstein") < 1e-9) == (
-                name != "radial"
-            )
+            moves = relative_diagram_distances(before, {"moved": after}, "Wasserstein")
+            assert (moves["moved"] < 1e-9) == (name != "radial")
 
 
 # Signatures and distances.
@@ -343,8 +342,12 @@ def test_relative_distances_do_not_know_the_unit(seed: int) -> None:
     second = {0: np.empty((0, 2)), 1: np.empty((0, 2))}
     batch = DiagramBatch.from_diagrams([first, second])
     other = DiagramBatch.from_diagrams([{**first, 0: second[0]}, second])
-    assert relative_diagram_distance(batch, other, "Wasserstein") == 1 / 8
-    assert relative_diagram_distance(batch, other, "bottleneck") == 1 / 6
+    # (two images are one pair, seen twice)
+    noisy_ = {"none": batch, "other": other}
+    wasserstein = relative_diagram_distances(batch, noisy_, "Wasserstein")
+    assert wasserstein == {"none": 0.0, "other": 1 / 8}
+    bottleneck = relative_diagram_distances(batch, noisy_, "bottleneck")
+    assert bottleneck == {"none": 0.0, "other": 1 / 6}
 
 
 # The support vector machine.
@@ -365,8 +368,8 @@ def test_blocks_weigh_the_same_whatever_their_units(seed: int) -> None:
     moved = X.copy()
     moved[:, :2] = 1e6
     assert np.array_equal(machine.predict(moved), machine.predict(X))
-    assert machine.gamma_ in machine.gammas
-    assert machine.cost_ in machine.costs
+    assert 2 * machine.choice_.gamma in machine.gammas
+    assert machine.choice_.cost in machine.costs
 
 
 # Certificates.
