@@ -6,7 +6,7 @@ import html
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from stablerank.certify.certificate_files import (
     load_certificates,
     save_certificates,
 )
+from stablerank.certify.draws import Draws
 from stablerank.stability import StabilityChain
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ class Certificates:
 
     The claim for cloud i: every input that the adversary can make of it with less than
     ``radius[i]`` gets the same predicted class. A radius of 0 claims nothing. Where the radius
-    counts points the claim is closed: it is about ``radius[i]`` points as well.
+    counts points the claim is closed: it is about ``radius[i]`` points as well. Where there are
+    `draws`, the class is that of a smoothed classifier, and each claim holds with their probability
+    only.
 
     Parameters
     ----------
@@ -51,12 +54,14 @@ class Certificates:
         Which certificate was asked for, as in :func:`stablerank.certify`.
     route : ndarray of shape (n_clouds,) of str, optional
         Which way gave each radius: ``"global"`` is by the product of constants, ``"l2"`` by those
-        in ℓ2 (D7), ``"interval"`` and ``"linear"`` by boxes, ``"votes"`` by counting votes. By
-        default `method` for all.
+        in ℓ2 (D7), ``"interval"`` and ``"linear"`` by boxes, ``"votes"`` by counting votes,
+        ``"smoothing"`` by draws. By default `method` for all.
     closed : bool, default=False
         Whether what the adversary makes with exactly the radius is covered too.
     provenance : Provenance or Digests, optional
         Of which model and clouds these are, for :meth:`save`.
+    draws : Draws, optional
+        What certificates by smoothing rest on, with the probability that one does not hold.
     """
 
     radius: NDArray[np.float64]
@@ -69,12 +74,15 @@ class Certificates:
     route: NDArray[np.str_] | None = None
     closed: bool = False
     provenance: Provenance | Digests | None = field(default=None, repr=False)
+    draws: Draws | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.route is None:
             object.__setattr__(self, "route", np.full(len(self.radius), self.method))
         if not (len(self.radius) == len(self.prediction) == len(self.margin)):
             raise ValueError("radius, prediction and margin need one entry a cloud.")
+        if self.draws is not None and len(self.draws.counts) != len(self.radius):
+            raise ValueError("draws need counts of each cloud.")
         if np.isnan(self.radius).any() or (self.radius < 0).any():
             raise ValueError("A certified radius is never negative or NaN.")
 
@@ -127,6 +135,7 @@ class Certificates:
             "route": np.asarray(self.route).tolist(),
             "closed": self.closed,
             "chain": None if self.chain is None else self.chain.to_list(),
+            "draws": None if self.draws is None else self.draws.to_dict(),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -186,13 +195,17 @@ class Certificates:
         ValueError
             If there are none, or they are not by the same constants against the same threat.
         """
-        claims = {(p.threat, p.unit, p.chain, p.method, p.closed) for p in parts}
+        claims = {
+            (p.threat, p.unit, p.chain, p.method, p.closed, p.draws and p.draws.same_claim())
+            for p in parts
+        }
         if len(claims) != 1:
             raise ValueError(
                 f"Cannot concatenate {len(parts)} certificates of {len(claims)} different claims: "
                 f"all need the same threat, chain of constants and method."
             )
-        threat, unit, chain, method, closed = claims.pop()
+        threat, unit, chain, method, closed, _ = claims.pop()
+        draws = [part.draws for part in parts if part.draws is not None]
         return cls(
             np.concatenate([part.radius for part in parts]),
             np.concatenate([part.prediction for part in parts]),
@@ -203,6 +216,9 @@ class Certificates:
             method,
             np.concatenate([np.asarray(part.route) for part in parts]),
             closed=closed,
+            draws=replace(draws[0], counts=np.concatenate([own.counts for own in draws]))
+            if draws
+            else None,
         )
 
     def __len__(self) -> int:
@@ -220,13 +236,12 @@ class Certificates:
             self.method,
             np.atleast_1d(np.asarray(self.route)[index]),
             self.closed,
-            self._provenance_of(index),
+            None if self.provenance is None else self.provenance[self._rows_of(index)],
+            None if self.draws is None else self.draws[self._rows_of(index)],
         )
 
-    def _provenance_of(self, index: Any) -> Provenance | Digests | None:
-        if self.provenance is None:
-            return None
-        return self.provenance[np.atleast_1d(np.arange(len(self))[index])]
+    def _rows_of(self, index: Any) -> NDArray[np.intp]:
+        return np.atleast_1d(np.arange(len(self))[index])
 
     def __str__(self) -> str:
         rows = self._rows()
@@ -252,6 +267,7 @@ class Certificates:
 
     def _summary(self) -> list[tuple[str, str]]:
         median = float(np.median(self.radius)) if len(self) else math.nan
+        doubt = [] if self.draws is None else [("failure probability", str(self.draws))]
         return [
             ("threat", self.threat),
             ("unit of the radius", self.unit),
@@ -259,6 +275,7 @@ class Certificates:
             ("certified (radius > 0)", str(int((self.radius > 0).sum()))),
             ("median radius", f"{median:.4g}"),
             ("method", self._method()),
+            *doubt,
         ]
 
     def _method(self) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stablerank.certify.draws import Draws
 from stablerank.certify.threats import DIAGRAM_THREATS
 from stablerank.certify.votes import HashedVotes
 from stablerank.checker.claims import ClaimError
@@ -133,6 +134,8 @@ def save_certificates(certificates: Certificates, path: str | os.PathLike[str]) 
     }
     if digests.votes is not None:
         content["votes"] = dict(digests.votes)
+    if certificates.draws is not None:
+        content["draws"] = certificates.draws.to_dict()
     data = with_digest(content)
     with write_atomically(path) as file:
         file.write(data)
@@ -165,6 +168,7 @@ def load_certificates(kind: type[Certificates], path: str | os.PathLike[str]) ->
                 q,
                 content.get("votes"),
             ),
+            draws=Draws.from_dict(content["draws"]) if "draws" in content else None,
         )
     except (
         ArithmeticError,

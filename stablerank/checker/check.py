@@ -197,6 +197,12 @@ class _Case:
 
 
 def _read_case(content: dict[str, Any], model: Model) -> _Case:
+    if "draws" in content or content["method"] == "smoothing":
+        raise NotChecked(
+            "draws",
+            "certificates by smoothing are about another classifier than the model alone, and hold "
+            "with a probability over draws, which are not repeated here",
+        )
     threat, stages, voters = read_threat(content), model.stages, content.get("votes")
     network = read_network(model)
     if threat.on_diagrams and stages[0].kind not in ("union", *VECTORIZERS):

@@ -29,8 +29,8 @@ KEYS = {
     "versions",
     "clouds",
 }
-OPTIONAL_KEYS = {"votes"}
-"""Only where sub-clouds vote: how clouds are split."""
+OPTIONAL_KEYS = {"votes", "draws"}
+"""Where sub-clouds vote, how clouds are split; where noise was drawn, how much, and what came."""
 CLOUD_KEYS = {"input", "prediction", "radius", "margin", "route"}
 _START = b'{\n "sha256": "'
 

@@ -1,8 +1,12 @@
 """Lipschitz networks: layers with constants, and the classifier that is built of them."""
 
 from stablerank.nn.activations import Abs, GroupSort, MaxMin
+from stablerank.nn.annealing import LogitAnnealing
+from stablerank.nn.certificate_losses import CertificateRegularization, GloRoCrossEntropy
 from stablerank.nn.circular import CircularLinear
 from stablerank.nn.classifier import LipschitzClassifier
+from stablerank.nn.hinge import HingeLoss, HingeMixture
+from stablerank.nn.hkr import HKRLoss
 from stablerank.nn.householder import Householder
 from stablerank.nn.linf import LinfDistance, LinfLinear, Standardize
 from stablerank.nn.losses import (
@@ -36,16 +40,22 @@ __all__ = [
     "BlockReflectorLinear",
     "BoxCrossEntropy",
     "CayleyLinear",
+    "CertificateRegularization",
     "CertifiedMarginLoss",
     "CircularLinear",
     "ConvexPotential",
     "ExponentialLinear",
+    "GloRoCrossEntropy",
     "GramLinear",
     "GroupSort",
+    "HKRLoss",
+    "HingeLoss",
+    "HingeMixture",
     "Householder",
     "LinfDistance",
     "LinfLinear",
     "LipschitzClassifier",
+    "LogitAnnealing",
     "MaxMin",
     "OffsetCrossEntropy",
     "SDPResidual",

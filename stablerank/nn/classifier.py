@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from stablerank.nn.annealing import LogitAnnealing
 from stablerank.nn.architecture import check_architecture
+from stablerank.nn.certificate_losses import CertificateRegularization, GloRoCrossEntropy
+from stablerank.nn.hinge import HingeLoss, HingeMixture
+from stablerank.nn.hkr import HKRLoss
 from stablerank.nn.losses import (
     BoxCrossEntropy,
     CertifiedMarginLoss,
@@ -28,7 +33,19 @@ from stablerank.nn.training import EpochProgress, LipschitzNet, OneCycle, Tensor
 from stablerank.progress import ProgressBar
 from stablerank.stability import LINF, Block, Space, StabilityChain
 
-_LOSSES = ("cross-entropy", "margin", "offset", "box")
+_LOSSES: dict[str, type[nn.Module]] = {
+    "cross-entropy": TemperatureCrossEntropy,
+    "margin": CertifiedMarginLoss,
+    "offset": OffsetCrossEntropy,
+    "box": BoxCrossEntropy,
+    "hinge": HingeLoss,
+    "hkr": HKRLoss,
+    "certified": CertificateRegularization,
+    "annealing": LogitAnnealing,
+    "gloro": GloRoCrossEntropy,
+    "mixture": HingeMixture,
+}
+_OF_THE_HEAD = ("margin", "offset", "certified", "gloro")  # its rows, behind a 1-Lipschitz body
 _SPREAD_TO_EPSILON = 0.05
 _BATCH_ROWS = 4096
 
@@ -44,23 +61,31 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
     epsilon : float, optional
         The perturbation to train for, in the unit of the adversary. By default a twentieth of the
         largest standard deviation among the coordinates (divided by their constants).
-    loss : {"cross-entropy", "margin", "offset", "box"}, default="cross-entropy"
-        :class:`~stablerank.nn.TemperatureCrossEntropy`;
+    loss : str, default="cross-entropy"
+        "cross-entropy": :class:`~stablerank.nn.TemperatureCrossEntropy`. "margin":
         :class:`~stablerank.nn.CertifiedMarginLoss`, which counts samples that are certified: on
-        ORBIT5K it certifies more at the same accuracy, on small noisy data it fits less;
-        :class:`~stablerank.nn.OffsetCrossEntropy`, cross-entropy at the radius `offset`; or
-        :class:`~stablerank.nn.BoxCrossEntropy`, cross-entropy at the worst logits over a box,
-        the one for layers that are free. All but the first are ramped over the first half of the
-        epochs.
+        ORBIT5K it certifies more at the same accuracy, on small noisy data it fits less. "offset":
+        :class:`~stablerank.nn.OffsetCrossEntropy`, cross-entropy at the radius `offset`. "box":
+        :class:`~stablerank.nn.BoxCrossEntropy`, cross-entropy at the worst logits over a box, the
+        one for layers that are free. "hinge": :class:`~stablerank.nn.HingeLoss`. "hkr":
+        :class:`~stablerank.nn.HKRLoss`. "certified":
+        :class:`~stablerank.nn.CertificateRegularization`. "annealing":
+        :class:`~stablerank.nn.LogitAnnealing`. "gloro":
+        :class:`~stablerank.nn.GloRoCrossEntropy`. "mixture": :class:`~stablerank.nn.HingeMixture`.
+        Those that ask for more and more are ramped over the first half of the epochs.
     temperature : float, default=1.0
         Of the loss, in units of 1/epsilon: small values (0.3) for large certified radii, large
         values (20) for accuracy. The margin loss wants about 3.
     offset : float or sequence of float, default=0.25
-        The radius that the margin loss and the offset loss ask for, in units of epsilon. The
-        offset loss wants 1; the margin loss takes several radii as well.
+        The radius that the loss asks for, in units of epsilon; for the margin loss it may be
+        several. The offset loss and GloRo want 1. For "hinge", "hkr", "annealing" and "mixture" the
+        margin, or the offset, of logits is twice as much: each of them is 1-Lipschitz.
     clean_weight : float, default=0.0
         What the box loss gives to the logits themselves, from 0 (certified accuracy at epsilon)
         to 1 (clean accuracy).
+    loss_options : dict of str to float, optional
+        Further parameters of the loss by name, in place of what follows from the others: `alpha` of
+        "hkr", `weight` of "certified", `beta` of "annealing".
     hidden : tuple of int, default=(128, 128, 128)
         Widths of the hidden layers.
     layer, activation : str, default="linf", "maxmin"
@@ -115,10 +140,11 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         epsilon: float | None = None,
-        loss: Literal["cross-entropy", "margin", "offset", "box"] = "cross-entropy",
+        loss: str = "cross-entropy",
         temperature: float = 1.0,
         offset: float | Sequence[float] = 0.25,
         clean_weight: float = 0.0,
+        loss_options: Mapping[str, float] | None = None,
         hidden: Sequence[int] = (128, 128, 128),
         layer: str = "linf",
         activation: str = "maxmin",
@@ -138,6 +164,7 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         self.temperature = temperature
         self.offset = offset
         self.clean_weight = clean_weight
+        self.loss_options = loss_options
         self.hidden = hidden
         self.layer = layer
         self.activation = activation
@@ -378,20 +405,25 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
         return margin_bounds(self.network_, lower, upper, predicted, method)
 
     def _criterion(self) -> dict[str, Any]:
-        settings: dict[str, Any] = {"criterion__temperature": float(self.temperature)}
-        if self.loss == "margin":
-            settings.update(criterion=CertifiedMarginLoss, criterion__offset=self._offsets())
-        elif self.loss == "offset":
-            settings.update(
-                criterion=OffsetCrossEntropy, criterion__offset=float(self._offsets()[0])
+        kind = _LOSSES[self.loss]
+        offsets = self._offsets()
+        settings: dict[str, Any] = {
+            "temperature": float(self.temperature),
+            "offset": offsets if self.loss == "margin" else float(offsets[0]),
+            "margin": 2 * float(offsets[0]),
+            "clean_weight": float(self.clean_weight),
+        }
+        if self.loss == "annealing":
+            settings["offset"] *= 2
+        names = inspect.signature(kind).parameters
+        options = dict(self.loss_options or {})
+        unknown = sorted(set(options) - set(names))
+        if unknown:
+            raise ValueError(
+                f"loss_options has {unknown[0]!r}, but loss={self.loss!r} takes {list(names)}."
             )
-        elif self.loss == "box":
-            settings.update(
-                criterion=BoxCrossEntropy, criterion__clean_weight=float(self.clean_weight)
-            )
-        else:
-            settings.update(criterion=TemperatureCrossEntropy)
-        return settings
+        settings = {name: value for name, value in settings.items() if name in names} | options
+        return {"criterion": kind} | {f"criterion__{k}": v for k, v in settings.items()}
 
     def _offsets(self) -> tuple[Any, ...]:
         offset = self.offset
@@ -448,8 +480,8 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_parameters(self) -> None:
         if self.loss not in _LOSSES:
-            raise ValueError(f"loss={self.loss!r}: expected one of {_LOSSES}.")
-        if self.layer == "free" and self.loss in ("margin", "offset"):
+            raise ValueError(f"loss={self.loss!r}: expected one of {tuple(_LOSSES)}.")
+        if self.layer == "free" and self.loss in _OF_THE_HEAD:
             raise ValueError(
                 f"loss={self.loss!r} trains the radius of a body that is 1-Lipschitz, and "
                 f'layer="free" is none: use loss="box" or "cross-entropy".'
@@ -478,6 +510,8 @@ class LipschitzClassifier(ClassifierMixin, BaseEstimator):
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name}={value!r}: expected an integer >= 1.")
+        settings = self._criterion()
+        settings.pop("criterion")(**{k.split("__")[1]: v for k, v in settings.items()})
         check_architecture(self.hidden, self.layer, self.activation)
 
 

@@ -56,7 +56,12 @@ class RampedLoss(nn.Module):
     ----------
     progress : float
         Between 0 and 1, how much of it is asked for; 1 unless a training loop ramps it.
+    order : float
+        1, for a body whose features are 1-Lipschitz in ℓ∞, or 2 for one in ℓ2: of the norm of
+        differences of rows of the head, the dual one (N3).
     """
+
+    order = 1.0
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
@@ -64,6 +69,10 @@ class RampedLoss(nn.Module):
             raise ValueError(f"temperature={temperature!r}: expected a positive finite number.")
         self.temperature = temperature
         self.progress = 1.0
+
+    def head_distances(self, head: Tensor) -> Tensor:
+        """How far z_i − z_j moves when the features move by 1, shape (n_classes, n_classes)."""
+        return torch.cdist(head, head, p=self.order)
 
 
 class CertifiedMarginLoss(RampedLoss):
@@ -113,7 +122,7 @@ class CertifiedMarginLoss(RampedLoss):
         if not self.offsets:
             raise ValueError("offset=(): expected a radius, or several.")
         for one in self.offsets:
-            _check_offset(one)
+            check_not_negative("offset", one)
 
     def forward(self, logits: Tensor, target: Tensor, head: Tensor) -> Tensor:
         """The mean loss.
@@ -130,7 +139,7 @@ class CertifiedMarginLoss(RampedLoss):
         -------
         Tensor of shape ()
         """
-        radius = certified_radii(logits, target, head)
+        radius = certified_radii(logits, target, head, self.order)
         s = self.progress
         counts = [torch.sigmoid(-self.temperature * (radius - s * one)) for one in self.offsets]
         loss = s * torch.stack(counts).mean(dim=0)
@@ -179,12 +188,12 @@ class OffsetCrossEntropy(RampedLoss):
 
     def __init__(self, temperature: float = 1.0, offset: float = 1.0) -> None:
         super().__init__(temperature)
-        _check_offset(offset)
+        check_not_negative("offset", offset)
         self.offset = offset
 
     def forward(self, logits: Tensor, target: Tensor, head: Tensor) -> Tensor:
         """The mean loss; arguments as of :meth:`CertifiedMarginLoss.forward`."""
-        gains = self.progress * self.offset * torch.cdist(head, head, p=1.0)[target]
+        gains = self.progress * self.offset * self.head_distances(head)[target]
         return nn.functional.cross_entropy(self.temperature * (logits + gains), target)
 
 
@@ -257,14 +266,21 @@ class BoxCrossEntropy(RampedLoss):
         return (1 - self.clean_weight) * worst + self.clean_weight * clean
 
 
-def certified_radii(logits: Tensor, target: Tensor, head: Tensor) -> Tensor:
-    """min_{j≠y} (z_y − z_j)/‖w_y − w_j‖₁ of each sample, shape (n,); differentiable."""
-    distances = torch.cdist(head, head, p=1.0)[target].clamp_min(1e-12)
+def certified_radii(logits: Tensor, target: Tensor, head: Tensor, order: float = 1.0) -> Tensor:
+    """min_{j≠y} (z_y − z_j)/‖w_y − w_j‖ of each sample, shape (n,); differentiable."""
+    distances = torch.cdist(head, head, p=order)[target].clamp_min(1e-12)
     gaps = logits.gather(1, target.unsqueeze(1)) - logits
     own = nn.functional.one_hot(target, logits.shape[1]).bool()
     return (gaps / distances).masked_fill(own, math.inf).amin(dim=1)
 
 
-def _check_offset(offset: float) -> None:
-    if not (offset >= 0 and math.isfinite(offset)):
-        raise ValueError(f"offset={offset!r}: expected a finite number >= 0.")
+def check_not_negative(name: str, value: float) -> None:
+    """Refuse what is no finite number >= 0.
+
+    Raises
+    ------
+    ValueError
+        If it is negative, infinite or NaN.
+    """
+    if not (value >= 0 and math.isfinite(value)):
+        raise ValueError(f"{name}={value!r}: expected a finite number >= 0.")

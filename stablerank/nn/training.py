@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
 from stablerank.interrupts import from_the_keyboard
+from stablerank.nn.architecture import IN_L2
 from stablerank.nn.losses import BoxCrossEntropy, RampedLoss
 from stablerank.progress import ProgressBar
 
@@ -63,6 +64,7 @@ class LipschitzNet(NeuralNetClassifier):
             lower, upper = self._boxes(X.to(y_pred.device), loss.progress)
             return loss(y_pred, y_true, self.module_.box_margins(lower, upper, y_true))
         if isinstance(loss, RampedLoss):
+            loss.order = 2.0 if self.module_.layer in IN_L2 else 1.0
             return loss(y_pred, y_true.to(y_pred.device), self.module_.head.weight)
         return super().get_loss(y_pred, y_true, X=X, training=training)
 

@@ -21,7 +21,17 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import Dataset, ValidSplit
 
-from stablerank.nn import LipschitzClassifier, StableRankNetwork, classifier
+from stablerank.nn import (
+    CertificateRegularization,
+    GloRoCrossEntropy,
+    HingeLoss,
+    HingeMixture,
+    HKRLoss,
+    LipschitzClassifier,
+    LogitAnnealing,
+    StableRankNetwork,
+    classifier,
+)
 from stablerank.nn.losses import (
     BoxCrossEntropy,
     CertifiedMarginLoss,
@@ -439,7 +449,7 @@ def test_the_learning_rate_ends_at_nothing(held_out: Any) -> None:
     assert rates[-1] < 1e-4
 
 
-@pytest.mark.parametrize("loss", ["margin", "offset", "box"])
+@pytest.mark.parametrize("loss", ["margin", "offset", "box", "certified", "gloro", "mixture"])
 def test_losses_are_ramped_over_half_of_the_epochs(loss: Any) -> None:
     seen = []
 
@@ -452,6 +462,41 @@ def test_losses_are_ramped_over_half_of_the_epochs(loss: Any) -> None:
     assert seen == sorted(seen)
     assert seen[0] <= 0.25
     assert seen[4:] == [1.0] * 4
+
+
+OTHER_LOSSES: dict[str, tuple[Any, dict[str, float]]] = {
+    "hinge": (HingeLoss, {"margin": 2.0}),
+    "hkr": (HKRLoss, {"margin": 2.0, "alpha": 10 / 11}),
+    "certified": (CertificateRegularization, {"temperature": 0.5, "weight": 0.1}),
+    "annealing": (LogitAnnealing, {"temperature": 0.5, "offset": 2.0, "beta": 5.0}),
+    "gloro": (GloRoCrossEntropy, {"temperature": 0.5, "offset": 1.0}),
+    "mixture": (HingeMixture, {"temperature": 0.5, "margin": 2.0}),
+}
+
+
+@pytest.mark.parametrize("loss", OTHER_LOSSES)
+def test_each_loss_trains(loss: str) -> None:
+    """With the settings that the classifier's own lead to, and better than it began."""
+    settings: dict[str, Any] = {**QUICK, "max_epochs": 25, "temperature": 0.5, "offset": 1.0}
+    model = LipschitzClassifier(**settings, loss=loss).fit(X, Y)
+    kind, expected = OTHER_LOSSES[loss]
+    assert type(model.net_.criterion_) is kind
+    for name, value in expected.items():
+        assert getattr(model.net_.criterion_, name) == pytest.approx(value)
+    assert model.score(X, Y) > 0.85  # by chance a third
+    assert clone(model).fit(X, Y).predict(X).tolist() == model.predict(X).tolist()
+
+
+def test_options_of_a_loss() -> None:
+    options = {"beta": 1.0, "offset": 0.5}
+    model = LipschitzClassifier(**QUICK, loss="annealing", loss_options=options).fit(X, Y)
+    assert (model.net_.criterion_.beta, model.net_.criterion_.offset) == (1.0, 0.5)
+    search = GridSearchCV(
+        LipschitzClassifier(**QUICK, loss="hkr"),
+        {"loss_options": [{"alpha": 0.5}, {"alpha": 0.9}]},
+        cv=2,
+    ).fit(X, Y)
+    assert search.best_params_["loss_options"]["alpha"] in (0.5, 0.9)
 
 
 # Training for boxes.
@@ -692,9 +737,17 @@ def test_after_a_failed_refit_the_earlier_fit_is_whole(bad: Any) -> None:
         ({"max_epochs": True}, "max_epochs=True: expected"),
         ({"batch_size": 0}, "batch_size=0: expected"),
         ({"batch_size": -1}, "batch_size=-1: expected"),
-        ({"loss": "hinge"}, "loss='hinge': expected one of ('cross-entropy', 'margin', 'offset'"),
+        ({"loss": "focal"}, "loss='focal': expected one of ('cross-entropy', 'margin', 'offset'"),
         ({"loss": "margin", "layer": "free"}, "loss='margin' trains the radius of a body that is"),
         ({"loss": "offset", "layer": "free"}, 'use loss="box" or "cross-entropy"'),
+        ({"loss": "gloro", "layer": "free"}, "loss='gloro' trains the radius of a body that is"),
+        ({"loss": "certified", "layer": "free"}, "loss='certified' trains the radius of a body"),
+        (
+            {"loss": "hkr", "loss_options": {"beta": 1.0}},
+            "loss_options has 'beta', but loss='hkr' takes ['alpha', 'margin']",
+        ),
+        ({"loss": "hkr", "loss_options": {"alpha": 2}}, "alpha=2: expected a number from 0 to 1"),
+        ({"loss": "hinge", "offset": 0.0}, "margin=0.0: expected a positive finite number"),
         ({"clean_weight": 1.5}, "clean_weight=1.5: expected a number from 0 to 1"),
         ({"clean_weight": None}, "clean_weight=None: expected"),
         ({"hidden": (7,)}, "hidden=(7,): expected positive integers, multiples of 2"),
@@ -791,3 +844,12 @@ def test_the_stages_speak_of_one_network(fitted: LipschitzClassifier) -> None:
     assert fitted.feature_stability() == fitted.network_.feature_stability()
     assert (fitted.pairwise_constants() == fitted.network_.pairwise_constants()).all()
     assert classifier.parameter_count(fitted.network_) == 4 * 16 + 16 + 16 * 8 + 8 + 8 * 3 + 3
+
+
+@pytest.mark.parametrize(("layer", "order"), [("linf", 1.0), ("bro", 2.0)])
+def test_losses_see_the_head_in_the_norm_of_its_features(layer: str, order: float) -> None:
+    X = np.random.default_rng(0).normal(size=(40, 4))
+    classifier = LipschitzClassifier(
+        layer=layer, hidden=(4,), loss="margin", max_epochs=1, random_state=0
+    ).fit(X, np.arange(40) % 2)
+    assert classifier.net_.criterion_.order == order
