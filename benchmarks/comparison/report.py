@@ -71,11 +71,11 @@ def write_report(tasks: Iterable[Task]) -> Path:
 def fill_readme(name: str, table: str) -> None:
     """Put a table between its two marks in the README, if they are there."""
     text = README.read_text(encoding="utf-8")
-    begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     if begin in text and end in text:
         before, rest = text.split(begin, 1)
         with write_atomically(README, text=True) as file:
-            file.write(before + begin + table + end + rest.split(end, 1)[1])
+            file.write(before + begin + table + "\n" + end + rest.split(end, 1)[1])
 
 
 def _extra(name: str) -> tuple[str, str, str] | None:

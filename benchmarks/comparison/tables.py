@@ -39,7 +39,7 @@ class Table:
         """For the page."""
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.head)
         body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            "<tr>" + "".join(f"<td>{_emphasised(cell)}</td>" for cell in row) + "</tr>"
             for row in self.rows
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -85,8 +85,8 @@ def check_order(runs: Mapping[str, Mapping[str, Any]]) -> int:
 def headline(task: Task, runs: Mapping[str, Mapping[str, Any]]) -> Table:
     """Clean, attacked and certified accuracy in percent: mean ± standard deviation over seeds.
 
-    Clean and certified on all test clouds; attacked on the attacked ones. Accuracies of the
-    literature stand in rows of their own.
+    Clean and certified on all test clouds; attacked on the attacked ones. Certified pipelines are
+    in bold; accuracies of the literature stand in rows of their own.
     """
     attacked = [f"attacked {epsilon:g}" for epsilon in task.epsilons]
     certified = [f"certified {epsilon:g}" for epsilon in task.epsilons]
@@ -102,7 +102,7 @@ def headline(task: Task, runs: Mapping[str, Mapping[str, Any]]) -> Table:
             _percent([np.mean(row["attacked clouds"][key]) for row in seeds]) for key in attacked
         ]
         cells += [_percent([row.get(key) for row in seeds]) for key in certified]
-        rows.append((name, *cells))
+        rows.append((f"**{name}**" if certified[0] in seeds[0] else name, *cells))
     return Table(head, tuple(rows))
 
 
@@ -155,6 +155,15 @@ def accuracy_lines(
         return None
     keys = ["clean", *(f"{kind} {epsilon:g}" for epsilon in epsilons)]
     return [float(np.mean([np.mean(row[key]) for row in seeds])) for key in keys]
+
+
+def _emphasised(cell: str) -> str:
+    """Markdown's **strong** and *emphasised* as HTML."""
+    for mark, tag in (("**", "strong"), ("*", "em")):
+        if len(cell) > 2 * len(mark) and cell.startswith(mark) and cell.endswith(mark):
+            inner = cell[len(mark) : -len(mark)]
+            return f"<{tag}>{html.escape(inner)}</{tag}>"
+    return html.escape(cell)
 
 
 def _percent(shares: Sequence[float | None]) -> str:

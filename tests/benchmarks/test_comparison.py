@@ -142,7 +142,7 @@ def test_the_report_has_all_files_and_counts_what_it_checked(
 ) -> None:
     page = report.write_report([SMALL])
     text = page.read_text()
-    for part in ("<svg", "somebody, published", "ranks"):
+    for part in ("<svg", "<em>somebody, published</em>", "<strong>ranks</strong>"):
         assert part in text
     assert "was checked for 20 pairs" in text  # 2 models, 5 clouds, 2 radii
     assert not re.search(r"""(src|href)=["']http""", text)  # self-contained
@@ -159,6 +159,12 @@ def test_the_readme_gets_its_tables_from_the_report(files: dict[str, Any], tmp_p
     assert "old" not in text
     report.write_report([replace(SMALL, name="another")])
     assert (tmp_path / "README.md").read_text() == text
+
+
+def test_a_readme_without_a_table_yet_gets_one(tmp_path: Path, files: dict[str, Any]) -> None:
+    (tmp_path / "README.md").write_text("<!-- small -->\n<!-- end of small -->\n")
+    report.write_report([SMALL])
+    assert (tmp_path / "README.md").read_text().count("| pipeline | clean |") == 1
 
 
 def test_tables_in_the_readme_are_those_of_the_files() -> None:
