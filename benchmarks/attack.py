@@ -8,7 +8,7 @@ a small network trained on 300 clouds in seconds; 1500 other clouds are certifie
   interleaved; "before" is the attack's cost and the difference of the two a step, not a run.
 - success: at each ε on some of the clouds, gradient, random search and the gradient-free search
   (random, then block by block), 100 queries each; processor seconds stand beside.
-- radii: on 100 clouds of each of three pipelines (stable ranks of alpha; of Rips, on smaller
+- radii: on 30 clouds of each of three pipelines (stable ranks of alpha; of Rips, on smaller
   clouds; the union of alpha and the distance to measure), the smallest displacement found by
   gradient, by random search and by the gradient-free search, 32 queries a round, eight rounds; the
   median over clouds of their quotients, what was not found being infinite (a median that is so is
@@ -19,7 +19,7 @@ a small network trained on 300 clouds in seconds; 1500 other clouds are certifie
 certified <= attacked <= clean is asserted cloud by cloud. Seconds are processor seconds of one
 thread, unless they say wall.
 
-Command: ``python -m benchmarks.attack [--quick]`` (some twenty minutes of one core). It writes
+Command: ``python -m benchmarks.attack [--quick]`` (some ten minutes of one core). It writes
 ``results/attack.json``; ``--quick`` (under a minute, smaller data) prints and writes nothing.
 """
 
@@ -83,7 +83,7 @@ def main() -> None:
         "timed_clouds": 20,
         "rounds": 4,
         "compared_clouds": 30,
-        "clouds_with_radii": 100,
+        "clouds_with_radii": 30,
         "rips_points": 100,
         "rounds_with_radii": 8,
     }
