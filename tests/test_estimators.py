@@ -566,7 +566,7 @@ BAD_PARAMETERS: list[tuple[dict[str, Any], str]] = [
     ({"epsilon": math.inf}, "epsilon=inf: expected"),
     ({"epsilon": "a"}, "epsilon='a': expected"),
     ({"temperature": 0}, "temperature=0: expected a positive finite number"),
-    ({"loss": "hinge"}, "loss='hinge': expected"),
+    ({"loss": "hinges"}, "loss='hinges': expected"),
     ({"max_epochs": 0}, "max_epochs=0: expected an integer >= 1"),
     ({"network__lr": -1}, "lr=-1: expected"),
     ({"network__hidden": (3,)}, "hidden=(3,): expected positive integers, multiples of 2"),

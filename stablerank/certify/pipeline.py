@@ -15,6 +15,7 @@ from stablerank.certify.certificate_files import Provenance
 from stablerank.certify.counts import certify_counts, certify_votes
 from stablerank.certify.inputs import StudiedInputs, study
 from stablerank.certify.margins import margin_radii
+from stablerank.certify.smoothing import SmoothedClassifier
 from stablerank.certify.threats import COUNTING_THREATS, DIAGRAM_THREATS, threat_space
 from stablerank.certify.votes import HashedVotes
 from stablerank.diagrams.batch import DiagramBatch
@@ -52,9 +53,10 @@ def certify(
 
     Parameters
     ----------
-    pipeline : StableRankClassifier, sklearn Pipeline, LipschitzClassifier or HashedVotes
+    pipeline : StableRankClassifier, sklearn Pipeline, LipschitzClassifier, or one of the next two
         Fitted. Every step has ``stability(source)``; the last one is a classifier with logits.
-        :class:`HashedVotes` stands alone, around any classifier of clouds.
+        :class:`HashedVotes` and, in Frobenius norm, :class:`SmoothedClassifier` stand alone, around
+        any classifier of clouds.
     X : list of clouds, CloudDiagrams, DiagramShards or DiagramBatch
         Clouds for the threats against points, or what the very persistence of this pipeline has
         made of them: :class:`~stablerank.diagrams.CloudDiagrams`, or shards, which are certified
@@ -108,6 +110,14 @@ def certify(
     >>> certify(model, X[:2], threat="hausdorff").radius > 0
     array([ True,  True])
     """
+    if isinstance(pipeline, SmoothedClassifier):
+        threat_space(threat, p, q)  # raises for unknown threats
+        if threat != "frobenius":
+            raise StabilityError(
+                f'A SmoothedClassifier is certified against threat="frobenius", in which its noise '
+                f'is spread, not against "{threat}".'
+            )
+        return pipeline.certify(X)
     certificates = _certify(pipeline, X, threat=threat, p=p, q=q, method=method)
     return replace(certificates, provenance=Provenance.of(pipeline, X, p, q))
 

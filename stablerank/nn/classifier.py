@@ -531,6 +531,11 @@ class _Behind(nn.Module):
         """That of the network."""
         return self.network.head
 
+    @property
+    def layer(self) -> str:
+        """The network's kind of layers."""
+        return self.network.layer
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits."""
         logits: Tensor = self.network(self.front(inputs))

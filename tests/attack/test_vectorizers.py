@@ -368,7 +368,7 @@ def test_the_default_attack_descends(problem: Problem, monkeypatch: pytest.Monke
 
 
 def test_other_vectorizers_have_no_gradient() -> None:
-    message = "or a DistanceField or SortedNeighbourDistances, found Strange. Use method="
+    message = "or stage with differentiable_vectors, found Strange. Use method="
 
     class Strange:
         """Makes vectors of clouds, in its own way."""

@@ -25,7 +25,7 @@ from stablerank import (
     StableRankClassifier,
 )
 from stablerank.attack import attack
-from stablerank.certify import SmoothedClassifier, smoothing
+from stablerank.certify import SmoothedClassifier, certify, smoothing
 from stablerank.certify.confidence import binomial_upper
 from stablerank.checker import check_files
 from stablerank.checker.file_format import read_certificates, with_digest
@@ -420,3 +420,19 @@ def test_what_is_not_fitted_is_refused() -> None:
     X, _ = around_the_border(2, 0)
     with pytest.raises((NotFittedError, AttributeError)):
         SmoothedClassifier(StableRankClassifier(), 1.0).predict(X)
+
+
+def test_certify_asks_the_smoothed_classifier_itself() -> None:
+    clouds = [np.full((5, 2), 3.0), np.full((5, 2), -3.0)]
+    smoothed = SmoothedClassifier(ToTheRight(), sigma=0.5, n_samples=50, random_state=0)
+    own = smoothed.certify(clouds)
+    assert (certify(smoothed, clouds, threat="frobenius").radius == own.radius).all()
+    with pytest.raises(StabilityError, match='not against "per_point"'):
+        certify(smoothed, clouds)
+
+
+class ToTheRight:
+    classes_ = np.array([False, True])
+
+    def predict(self, X: Any) -> Any:
+        return np.array([cloud[:, 0].mean() > 0 for cloud in X])
