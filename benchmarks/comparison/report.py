@@ -14,8 +14,8 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from benchmarks.comparison.figures import accuracy_figure
-from benchmarks.comparison.runs import read_runs
-from benchmarks.comparison.tables import check_order, costs, headline
+from benchmarks.comparison.runs import kept_rows, read_runs
+from benchmarks.comparison.tables import Table, check_order, costs, headline
 from benchmarks.comparison.task import Task
 from benchmarks.record import RESULTS
 from stablerank.files import write_atomically
@@ -64,7 +64,7 @@ def write_report(tasks: Iterable[Task]) -> Path:
             f"and an ε. Seconds are processor seconds of one thread."
         )
         body = "".join(f'<div class="wide">{table.html()}</div>' for table in tables)
-        sections.append((task.title, intro, _svg(figure) + body + _provenance(runs)))
+        sections.append((task.title, intro, _svg(figure) + body + _provenance(task, runs)))
     sections += [section for name in _EXTRA if (section := _extra(name))]
     return _write("index.html", _page(sections))
 
@@ -104,12 +104,14 @@ _EXTRA: dict[str, Callable[[Any, dict[str, Any]], str]] = {
 }
 
 
-def _provenance(runs: dict[str, Any]) -> str:
-    """Which commits, versions and command the rows come from."""
+def _provenance(task: Task, runs: dict[str, Any]) -> str:
+    """Which commits and versions the rows come from, and which are of other settings than now."""
     commits = {row["commit"][:7] for content in runs.values() for row in content["rows"].values()}
     some = next(iter(runs.values()))
     versions = ", ".join(f"{name} {number}" for name, number in some["versions"].items())
     text = f"Commits {', '.join(sorted(commits))}; {versions}; {some['machine']}."
+    if stale := [name for name in runs if not kept_rows(task, name)]:
+        text += f" Made with other settings than those of now: {', '.join(stale)}."
     return f"<p><small>{html.escape(text)}</small></p>"
 
 
@@ -119,13 +121,10 @@ def _as_html(markdown: str) -> str:
     for block in markdown.strip().split("\n\n"):
         lines = block.splitlines()
         if lines[0].startswith("|"):
-            cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-            head = "".join(f"<th>{html.escape(cell)}</th>" for cell in cells[0])
-            rows = "".join(
-                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-                for row in cells[2:]
+            head, _, *rows = (
+                tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines
             )
-            blocks.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
+            blocks.append(Table(head, tuple(rows)).html())
         else:
             blocks.append(f"<p>{html.escape(' '.join(lines))}</p>")
     return "".join(blocks)

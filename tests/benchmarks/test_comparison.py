@@ -178,6 +178,12 @@ def test_tables_in_the_readme_are_those_of_the_files() -> None:
     assert shown == text.count("<!-- end of ")
 
 
+def test_the_report_says_which_rows_are_of_other_settings(files: dict[str, Any]) -> None:
+    assert "Made with other settings" not in report.write_report([SMALL]).read_text()
+    text = report.write_report([replace(SMALL, n_attacked=6)]).read_text()
+    assert "Made with other settings than those of now: width, ranks." in text
+
+
 @pytest.mark.parametrize("kind", ["certified", "attacked", "noise"])
 def test_the_report_refuses_what_is_out_of_order(files: dict[str, Any], kind: str) -> None:
     planted = copy.deepcopy(files)
