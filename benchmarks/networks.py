@@ -1,25 +1,26 @@
-"""Layers × losses: every Lipschitz network and loss of the package on the same topological features.
+"""Layers × losses: every Lipschitz network and loss of the package on the same features.
 
 Data: ORBIT5K, and cells by cell line, split 70/30 as in the comparison, five seeds. Features: the
 hundred longest bars of alpha H0 and of H1. Networks: two hidden layers of width 64, 40 epochs, all
 else as :class:`~stablerank.LipschitzClassifier` has it; epsilon follows the spread of the training
-vectors. Layers made for ℓ2 take inputs in units of how far each homology dimension moves in ℓ2, the
-others in units of how far each coordinate moves. "free" is unconstrained, with ReLU.
+vectors. Layers made for ℓ2 take inputs in units of how far each homology dimension moves in ℓ2,
+the others in units of how far each coordinate moves. "free" is unconstrained, with ReLU.
 
 For each pair of a layer and a loss: accuracy; certified accuracy when every point moves by ε ("per
 point"), and when all together move by ε in ℓ2 ("Frobenius"), for each cloud by the better of the
-constants in ℓ∞ and in ℓ2, and by boxes behind the box loss and free layers; processor seconds of one
-thread an epoch. Some test clouds are attacked along gradients under both threats, at all radii: a
-certificate that breaks stops the run.
+constants in ℓ∞ and in ℓ2, and by boxes behind the box loss and free layers; processor seconds of
+one thread an epoch. Some test clouds are attacked along gradients under both threats, at all radii:
+a certificate that breaks stops the run.
 
-Settings of the losses are those with the largest :func:`area` on a validation part of the training set
-of ORBIT5K's seed 0, which is none of the seeds of the tables: chosen with "linf", per point, for ℓ∞
-layers, with "cayley", in Frobenius norm, for ℓ2 layers, and with "free" for that. The cells take the
-same settings: nothing was chosen on them.
+Settings of the losses are those with the largest :func:`area` on a validation part of the training
+set of ORBIT5K's seed 0, which is none of the seeds of the tables: chosen with "linf", per point,
+for ℓ∞ layers, with "cayley", in Frobenius norm, for ℓ2 layers, and with "free" for that. The cells
+take the same settings: nothing was chosen on them.
 
-Command: ``python -m benchmarks.networks [--choose] [--jobs N] [--layers …] [--quick]``. ``--choose``
-writes ``results/networks/choice.json`` first. Rows that are there with the settings of now are not run
-again; the tables are written at the end. ``--quick``: little data, few epochs, no file.
+Command: ``python -m benchmarks.networks [--choose] [--jobs N] [--layers …] [--quick]``.
+``--choose`` writes ``results/networks/choice.json`` first. Rows that are there with the settings of
+now are not run again; the tables are written at the end. ``--quick``: little data, few epochs, no
+file.
 """
 
 from __future__ import annotations
@@ -224,10 +225,8 @@ class Features:
 @functools.lru_cache(maxsize=2)
 def features(task: str, seed: int, quick: bool = False) -> Features:
     """Data and split of a seed."""
-    if task == "cells":
-        split = cells.load("cell_line", seed, quick)
-    else:
-        split = orbits.load(seed, quick)
+    cell = task == "cells"
+    split = cells.load("cell_line", seed, quick) if cell else orbits.load(seed, quick)
     return Features(split.X_train, split.y_train, split.X_test, split.y_test)
 
 
